@@ -1,0 +1,1 @@
+"""The door: one file a command. The only place where all rooms meet."""

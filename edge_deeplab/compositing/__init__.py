@@ -1,0 +1,1 @@
+"""Matte in, picture out: smoothing over time, upsampling, blur, backgrounds, overlays."""

@@ -1,0 +1,1 @@
+"""Data sets: pairs of picture and mask, and the one loader that batches them."""

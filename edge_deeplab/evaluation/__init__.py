@@ -1,0 +1,1 @@
+"""How good a mask is: confusion, trimap, boundary, and the runner over a data set."""

@@ -1,0 +1,1 @@
+"""Networks, each a function of a Keras namespace. No data, no runtime, no cv2."""

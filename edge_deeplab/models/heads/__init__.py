@@ -1,0 +1,1 @@
+"""What turns features into logits: ASPP and decoder."""

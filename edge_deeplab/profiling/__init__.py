@@ -1,0 +1,1 @@
+"""How fast a model is, on which host, and where the time goes."""

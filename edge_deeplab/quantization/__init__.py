@@ -1,0 +1,1 @@
+"""The one home of tfmot: its faults mended, its graph prepared and calibrated."""

@@ -1,0 +1,1 @@
+"""Learning: losses, schedule, loop, tuning."""

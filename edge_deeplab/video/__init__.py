@@ -1,0 +1,1 @@
+"""Frames in time: sources, sinks, the mailbox between threads, the pipeline."""
