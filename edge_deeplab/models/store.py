@@ -1,0 +1,66 @@
+"""Our float model on disk: one NAME.keras file, a Keras 3 archive with our manifest.json as one more entry.
+
+Keras itself still loads it; we rebuild it from the manifest's architecture, with either Keras, at any input size.
+
+    save_model(Path("portrait.keras"), model, manifest)
+    model, manifest = rebuild(Path("portrait.keras"), keras_namespace("tf_keras"), size_hw=(192, 192))
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from edge_deeplab.errors import ModelError
+from edge_deeplab.manifest import Manifest, append_manifest, read_manifest
+from edge_deeplab.models.deeplab import DeepLabConfig, build_deeplab
+from edge_deeplab.models.keras_api import keras_namespace, own_layers
+from edge_deeplab.models.transfer import Weights, assign_weights, weights_of
+
+
+def save_model(path: Path, model: Any, manifest: Manifest) -> None:
+    """Writes a Keras 3 model and its manifest to `path` (.keras), replacing it in one step."""
+    temporary = path.with_name(f".{path.stem}.part.keras")
+    try:
+        model.save(temporary)
+        append_manifest(temporary, manifest)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """The manifest of one of our models. Raises ModelError when the file is not one of ours."""
+    manifest = read_manifest(path)
+    if manifest is None or not manifest.architecture:
+        raise ModelError(
+            f"{path}: not a model this program trained (no manifest with an architecture)",
+            allowed="a .keras file written by `edge-deeplab train`",
+        )
+    return manifest
+
+
+def load_weights(path: Path) -> Weights:
+    """Layer name -> arrays of a .keras file."""
+    K = keras_namespace("keras")
+    own_layers(K)
+    try:
+        return weights_of(K.saving.load_model(path, compile=False))
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: Keras cannot load it", came=str(error).splitlines()[0]) from error
+
+
+def rebuild(path: Path, K: Any, *, batch_size: int | None = None, **changes: Any) -> tuple[Any, Manifest]:
+    """Builds the model of a .keras file anew with Keras `K`, some fields of its config changed, weights copied.
+
+    Returns: the model and the manifest, its size_hw and architecture those of the model.
+    """
+    manifest = load_manifest(path)
+    config = DeepLabConfig.from_dict(manifest.architecture).replace(**changes)
+    model = build_deeplab(K, config, batch_size)
+    assign_weights(model, load_weights(path), source=str(path))
+    return model, manifest.replace(
+        architecture=config.to_dict(), size_hw=config.size_hw, logits_stride=config.logits_stride
+    )

@@ -1,0 +1,39 @@
+"""The variants we name, and what each costs. One explicit table, written by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_deeplab.models.counting import count
+from edge_deeplab.models.deeplab import DeepLabConfig
+
+LEAN = {"aspp_rates": (3, 6, 9), "decoder_filters": 64}
+
+VARIANTS: dict[str, DeepLabConfig] = {
+    "portrait": DeepLabConfig(backbone="mobilenet_v2", width=0.5, width_divisor=1, **LEAN),  # type: ignore[arg-type]
+    **{
+        f"mobilenet_v2_{str(width).replace('.', '')}": DeepLabConfig(backbone="mobilenet_v2", width=width)
+        for width in (0.35, 0.5, 0.75, 1.0, 1.4)
+    },
+    "mobilenet_v3_small": DeepLabConfig(backbone="mobilenet_v3_small"),
+    "mobilenet_v3_large": DeepLabConfig(backbone="mobilenet_v3_large"),
+}
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """One line of `edge-deeplab models`. multiply_adds: of one picture of size_hw, convolutions only."""
+
+    name: str
+    config: DeepLabConfig
+    parameters: int
+    multiply_adds: int
+
+
+def describe() -> list[VariantRow]:
+    """Every named variant with its trainable parameters and multiply-adds. Imports no Keras."""
+    rows = []
+    for name, config in VARIANTS.items():
+        counted = count(config)
+        rows.append(VariantRow(name, config, counted.trainable, counted.multiply_adds))
+    return rows
