@@ -1,0 +1,251 @@
+"""A profile as a whole, its JSON, and its tables.
+
+Tables are built here and printed by the command line.
+
+    report = ProfileReport(host=describe_host(), model=describe_model(path), engine=engine_name(), ...)
+    write_json(Path("profile.json"), report.to_dict())
+    for table in render_profile(report): console.print(table)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_deeplab.errors import OutputError
+from edge_deeplab.profiling.engine import EngineProfile, ModelFacts
+from edge_deeplab.profiling.host import Host
+from edge_deeplab.profiling.latency import LatencyStats, PairStats
+from edge_deeplab.profiling.stages import StageProfile
+from edge_deeplab.profiling.startup import StartupReport
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = 1
+MIB = 1024 * 1024
+BUSY_SPREAD = 0.2  # on an idle machine the middle half of inferences lies within a few percent of the median
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameProfile:
+    """A whole frame, from picture in memory to picture in memory, in one thread of Python.
+
+    Attributes:
+        size_wh: of the frame, in pixels.
+        threads: of the engine.
+        result: what was made of the frame, e.g. "portrait blur".
+        stages: the measurement.
+    """
+
+    size_wh: tuple[int, int]
+    threads: int
+    result: str
+    stages: StageProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileReport:
+    """Everything `edge-deeplab profile` measured, with what a reader needs to believe it.
+
+    Attributes:
+        engine: package and version of the interpreter.
+        latency: of the model alone, by number of threads.
+        model_start: start, load time and memory of a process that runs the model alone.
+        frame, frame_start: of the whole program; None when it was not asked for or not possible.
+        notes: what was not measured and why, and what makes the figures doubtful.
+    """
+
+    host: Host
+    engine: tuple[str, str]
+    model: ModelFacts
+    latency: tuple[EngineProfile, ...]
+    model_start: StartupReport | None = None
+    frame: FrameProfile | None = None
+    frame_start: StartupReport | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, ready for JSON."""
+        frame = self.frame
+        return {
+            "format": FORMAT,
+            "host": self.host.to_dict(),
+            "engine": {"package": self.engine[0], "version": self.engine[1]},
+            "model": self.model.to_dict(),
+            "latency": [profile.to_dict() for profile in self.latency],
+            "model_start": self.model_start.to_dict() if self.model_start else None,
+            "frame": None
+            if frame is None
+            else {
+                "size_wh": list(frame.size_wh),
+                "threads": frame.threads,
+                "result": frame.result,
+                **frame.stages.to_dict(),
+            },
+            "frame_start": self.frame_start.to_dict() if self.frame_start else None,
+            "notes": list(self.notes),
+        }
+
+
+def doubts(host: Host, latencies: Mapping[str, LatencyStats]) -> list[str]:
+    """Reasons to distrust the figures, one sentence each; empty on a quiet machine."""
+    found = []
+    noisy = [name for name, stats in latencies.items() if stats.spread > BUSY_SPREAD]
+    if noisy:
+        found.append(
+            f"The machine was busy: the middle half of calls spreads over {BUSY_SPREAD:.0%} for {', '.join(noisy)}."
+        )
+    if host.load_1min is not None and host.load_1min > 0.5 * host.cpus:
+        found.append(f"Load {host.load_1min:g} on {host.cpus} processors before measuring began.")
+    slow = set(host.governors) & {"powersave", "ondemand", "conservative"}
+    if slow and host.machine != "x86_64":  # Intel's and AMD's own drivers call their usual mode powersave
+        found.append(f"Frequency governor {', '.join(sorted(slow))}: clocks rise only under load.")
+    return found
+
+
+def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Writes a report as JSON; a reader never sees half of it.
+
+    Raises: OutputError when the file exists and `overwrite` is False, or cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already", next_step="choose another name, or pass --force")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written", came=error.strerror) from error
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(to_json(document))
+        Path(temporary).chmod(0o644)  # mkstemp makes files that no one else may read
+        Path(temporary).replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise OutputError(f"{path}: cannot be written", came=error.strerror) from error
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Indented JSON with a line end."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def render_profile(report: ProfileReport) -> list[Table]:
+    """The report as rich tables, in the order to print them."""
+    tables = [_facts_table(report), _latency_table(report)]
+    if report.frame:
+        tables.append(_frame_table(report.frame))
+    starts = {"model alone": report.model_start, "whole program": report.frame_start}
+    if any(starts.values()):
+        tables.append(_start_table({name: start for name, start in starts.items() if start}))
+    return tables
+
+
+def render_pairs(pairs: Mapping[str, PairStats], *, first: str, second: str, unit: str = "ms") -> Table:
+    """A table of things measured in turns, one row a pair; `first` and `second` head the columns."""
+    table = _table(None, "", f"{first} {unit}", "p90", f"{second} {unit}", "p90", "ratio", "95 %", "calls")
+    for name, pair in pairs.items():
+        table.add_row(
+            name, _ms(pair.first.median_ms), _ms(pair.first.p90_ms),
+            _ms(pair.second.median_ms), _ms(pair.second.p90_ms),
+            f"{pair.ratio:.2f}", f"{pair.ratio_low:.2f} to {pair.ratio_high:.2f}", str(pair.first.count),
+        )  # fmt: skip
+    return table
+
+
+def host_line(host: Host) -> str:
+    """The machine in one line, for under a table."""
+    flags = ", ".join(host.int8_flags) or "none"
+    return f"{host.cpu_name}, {host.usable_cpus} of {host.cpus} processors, int8 dot products: {flags}"
+
+
+def _facts_table(report: ProfileReport) -> Table:
+    host, model = report.host, report.model
+    table = _table(f"Profile of {model.file}", "fact", "value", plain=True)
+    rows = {
+        "model": f"{model.name or 'no manifest'}, {model.size_bytes / MIB:.2f} MiB, sha256 {model.sha256[:16]}",
+        "input": "; ".join(_ends(end) for end in model.inputs),
+        "output": "; ".join(_ends(end) for end in model.outputs),
+        "multiply-adds": _multiply_adds(model),
+        "engine": f"{report.engine[0]} {report.engine[1]}",
+        "host": host_line(host),
+        "instructions": ", ".join(host.flags) or "unknown",
+        "governor": ", ".join(host.governors) or "not told by this machine",
+        "system": f"{host.system}, Python {host.python}, "
+        + ", ".join(f"{name} {version}" for name, version in host.packages.items()),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _latency_table(report: ProfileReport) -> Table:
+    table = _table(
+        "One inference, ms", "threads", "median", "p90", "p99", "spread", "calls", "first", "warm-up", "load"
+    )
+    for profile in report.latency:
+        stats = profile.latency
+        warm = "-" if stats.warmup_median_ms is None else f"{_ms(stats.warmup_median_ms)} x {stats.warmup_count}"
+        table.add_row(
+            str(profile.threads), _ms(stats.median_ms), _ms(stats.p90_ms), _ms(stats.p99_ms), f"{stats.spread:.0%}",
+            str(stats.count), _ms(stats.first_ms), warm, _ms(profile.load_ms),
+        )  # fmt: skip
+    return table
+
+
+def _frame_table(frame: FrameProfile) -> Table:
+    width, height = frame.size_wh
+    title = f"One {width} x {height} frame, {frame.result}, {frame.threads} engine thread(s), ms"
+    table = _table(title, "stage", "median", "p90", "p99", "share")
+    for name, stats in frame.stages.stages.items():
+        share = f"{frame.stages.shares[name]:.0%}"
+        table.add_row(name, _ms(stats.median_ms), _ms(stats.p90_ms), _ms(stats.p99_ms), share)
+    total = frame.stages.total
+    table.add_section()
+    rate = f"{frame.stages.frames_per_second:.0f} frames/s"
+    table.add_row(f"frame ({total.count})", _ms(total.median_ms), _ms(total.p90_ms), _ms(total.p99_ms), rate)
+    return table
+
+
+def _start_table(starts: Mapping[str, StartupReport]) -> Table:
+    runs = next(iter(starts.values())).runs
+    table = _table(f"Start of a process, median of {runs}", "step", "took ms", "reached at ms", "peak memory MiB")
+    for name, start in starts.items():
+        for step in start.steps:
+            peak = "unknown" if step.peak_memory_bytes is None else f"{step.peak_memory_bytes / MIB:.0f}"
+            table.add_row(f"{name}: {step.name}", _ms(step.took_ms), _ms(step.at_ms), peak)
+        table.add_section()
+    return table
+
+
+def _table(title: str | None, *columns: str, plain: bool = False) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=not plain)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if plain or index == 0 else "right")
+    return table
+
+
+def _ends(end: tuple[str, tuple[int, ...], str]) -> str:
+    name, shape, dtype = end
+    return f"{' x '.join(str(side) for side in shape)} {dtype} ({name})"
+
+
+def _multiply_adds(model: ModelFacts) -> str:
+    if model.multiply_adds is None:
+        return "unknown: this engine brings no graph reader"
+    missing = f", without {', '.join(model.uncounted)}" if model.uncounted else ""
+    return f"{model.multiply_adds / 1e6:.1f} M{missing}"
+
+
+def _ms(value_ms: float) -> str:
+    """Three digits that mean something, whatever the size."""
+    return f"{value_ms:.3f}" if value_ms < 1 else f"{value_ms:.2f}" if value_ms < 100 else f"{value_ms:.0f}"
