@@ -191,7 +191,7 @@ _NUMPY_TYPES: dict[str, type] = {
 _READABLE = "a dense constant of " + ", ".join(_NUMPY_TYPES)
 
 
-def _schema() -> ModuleType:
+def tflite_schema() -> ModuleType:
     """The generated reader of TFLite's schema, a part of ai-edge-litert that needs flatbuffers alone."""
     try:
         from ai_edge_litert import schema_py_generated
@@ -203,12 +203,12 @@ def _schema() -> ModuleType:
 @cache
 def _names(enumeration: str) -> dict[int, str]:
     """Value to name of one of the schema's enumerations."""
-    members = vars(getattr(_schema(), enumeration))
+    members = vars(getattr(tflite_schema(), enumeration))
     return {value: name for name, value in members.items() if isinstance(value, int)}
 
 
 def _read_model(data: bytes, source: str) -> TfliteFile:
-    model = _schema().Model.GetRootAs(data, 0)
+    model = tflite_schema().Model.GetRootAs(data, 0)
     if model.SubgraphsLength() < 1:
         raise ValueError("no subgraph")
     graph = model.Subgraphs(0)
@@ -297,7 +297,7 @@ def _options(operator: Any) -> Any:
     table = operator.BuiltinOptions()
     if kind == "NONE" or table is None:
         return None
-    options = getattr(_schema(), kind)()
+    options = getattr(tflite_schema(), kind)()
     options.Init(table.Bytes, table.Pos)
     return options
 
