@@ -86,7 +86,7 @@ def describe_model(path: Path) -> ModelFacts:
         graph = TfliteFile.read(path)
     except MissingExtraError:
         graph = None
-    with Engine(path) as engine:
+    with Engine(path, is_known_good=True) as engine:
         inputs, outputs = _ends(engine.inputs), _ends(engine.outputs)
     operators = graph.operators if graph else ()
     content = path.read_bytes()
@@ -129,9 +129,9 @@ def profile_engine(
     path: Path, *, threads: int = 1, kernels: str = "auto", options: MeasureOptions | None = None
 ) -> EngineProfile:
     """Loads and measures a model on `threads` threads. Raises ModelError when it does not load."""
-    ensure_loads(path)
+    ensure_loads(path, kernels=kernels)
     start = time.perf_counter_ns()
-    with Engine(path, threads=threads, kernels=kernels) as engine:
+    with Engine(path, threads=threads, kernels=kernels, is_known_good=True) as engine:
         load_ms = (time.perf_counter_ns() - start) / NS_PER_MS
         inputs = random_inputs(engine.inputs)
         latency = measure(lambda: engine.run(*inputs), options=options)
@@ -143,8 +143,11 @@ def compare_engines(
 ) -> PairStats:
     """Measures two models in turns, both loaded at once. Raises ModelError when one does not load."""
     for path in (first, second):
-        ensure_loads(path)
+        ensure_loads(path, kernels=kernels)
     with ExitStack() as stack:
-        one, other = (stack.enter_context(Engine(path, threads=threads, kernels=kernels)) for path in (first, second))
+        one, other = (
+            stack.enter_context(Engine(path, threads=threads, kernels=kernels, is_known_good=True))
+            for path in (first, second)
+        )
         one_inputs, other_inputs = random_inputs(one.inputs), random_inputs(other.inputs)
         return measure_pair(lambda: one.run(*one_inputs), lambda: other.run(*other_inputs), options=options)

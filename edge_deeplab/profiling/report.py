@@ -149,14 +149,16 @@ def render_profile(report: ProfileReport) -> list[Table]:
 
 
 def render_pairs(pairs: Mapping[str, PairStats], *, first: str, second: str, unit: str = "ms") -> Table:
-    """A table of things measured in turns, one row a pair; `first` and `second` head the columns."""
-    table = _table(None, "", f"{first} {unit}", "p90", f"{second} {unit}", "p90", "ratio", "95 %", "calls")
+    """A table of things measured in turns, one row a pair; `first` and `second` head the columns (median, p90)."""
+    table = _table(None, unit, f"{first} (p90)", f"{second} (p90)", "ratio", "95 %", "calls")
     for name, pair in pairs.items():
         table.add_row(
-            name, _ms(pair.first.median_ms), _ms(pair.first.p90_ms),
-            _ms(pair.second.median_ms), _ms(pair.second.p90_ms),
-            f"{pair.ratio:.2f}", f"{pair.ratio_low:.2f} to {pair.ratio_high:.2f}", str(pair.first.count),
-        )  # fmt: skip
+            name,
+            *(f"{_ms(stats.median_ms)} ({_ms(stats.p90_ms)})" for stats in (pair.first, pair.second)),
+            f"{pair.ratio:.2f}",
+            f"{pair.ratio_low:.2f}..{pair.ratio_high:.2f}",
+            str(pair.first.count),
+        )
     return table
 
 
