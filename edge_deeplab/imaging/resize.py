@@ -38,8 +38,14 @@ class Placement:
     inner_hw: tuple[int, int]
 
     @classmethod
-    def plan(cls, source_hw: tuple[int, int], target_hw: tuple[int, int], fit: Fit) -> Placement:
-        """Decides where a picture of source_hw goes in target_hw; "letterbox" keeps its shape and centres it."""
+    def plan(
+        cls, source_hw: tuple[int, int], target_hw: tuple[int, int], fit: Fit | str, *, align: int = 1
+    ) -> Placement:
+        """Decides where a picture of source_hw goes in target_hw; "letterbox" keeps its shape and centres it.
+
+        align: the picture's first row and column and its size are multiples of it (a model's output stride, so that
+            `crop` of the output is exact), which may change its shape by half of that.
+        """
         if fit not in get_args(Fit):
             raise ValueError(f"fit is {fit!r}; allowed: {', '.join(get_args(Fit))}")
         if min(*source_hw, *target_hw) < 1:
@@ -47,8 +53,14 @@ class Placement:
         if fit == "stretch":
             return cls(source_hw, target_hw, 0, 0, target_hw)
         scale = min(target_hw[0] / source_hw[0], target_hw[1] / source_hw[1])
-        height, width = (max(1, min(t, round(s * scale))) for s, t in zip(source_hw, target_hw, strict=True))
-        return cls(source_hw, target_hw, (target_hw[0] - height) // 2, (target_hw[1] - width) // 2, (height, width))
+        height, width = (
+            max(align, min(target // align * align, round(source * scale / align) * align))
+            for source, target in zip(source_hw, target_hw, strict=True)
+        )
+        top, left = (
+            (target - inner) // (2 * align) * align for target, inner in zip(target_hw, (height, width), strict=True)
+        )
+        return cls(source_hw, target_hw, top, left, (height, width))
 
     @property
     def has_padding(self) -> bool:
@@ -98,14 +110,16 @@ class Placement:
         return labels[rows[:, None], columns[None, :]]
 
 
-def fit_image(image: np.ndarray, size_hw: tuple[int, int], fit: Fit = "stretch") -> tuple[np.ndarray, Placement]:
+def fit_image(
+    image: np.ndarray, size_hw: tuple[int, int], fit: Fit | str = "stretch", *, align: int = 1
+) -> tuple[np.ndarray, Placement]:
     """Brings a picture to a model's input size.
 
-    image: (H, W) or (H, W, C) uint8, any colour order.
+    image: (H, W) or (H, W, C) uint8, any colour order. align: as Placement.plan's.
     Returns: the picture at size_hw, same dtype (the image itself where the size is right already),
         and the Placement that undoes it.
     """
-    placement = Placement.plan((image.shape[0], image.shape[1]), size_hw, fit)
+    placement = Placement.plan((image.shape[0], image.shape[1]), size_hw, fit, align=align)
     inner = resize_image(image, placement.inner_hw)
     if not placement.has_padding:
         return inner, placement

@@ -1,0 +1,176 @@
+"""A picture in, a class map out: what every program on the device calls.
+
+    with Segmenter("portrait", threads=2) as segmenter:
+        matte = segmenter.matte_bgr(frame)        # (h, w) float32, 1 is person, at the model's output resolution
+
+All facts about the model come from the manifest inside its file; this module knows no file name and no model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from edge_deeplab.errors import InputError, ModelError
+from edge_deeplab.imaging.resize import fit_image
+from edge_deeplab.manifest import Manifest, read_manifest
+from edge_deeplab.runtime.bundled import bundled_model
+from edge_deeplab.runtime.class_maps import make_reader
+from edge_deeplab.runtime.interpreter import Engine
+from edge_deeplab.runtime.quantized_io import PixelEncoder
+
+
+class Segmenter:
+    """A segmentation model with its manifest. A context manager; not for several threads at once.
+
+    Every map it returns covers exactly the picture that came: padding of a letterbox is cut off.
+
+    Args:
+        model: a .tflite file, or the name of a bundled model.
+        threads: of the interpreter.
+        kernels: as Engine's.
+        manifest: for a model that carries none; wins over the one inside.
+
+    Raises: ModelError when the model does not load, carries no manifest and none is given, or contradicts it.
+    """
+
+    def __init__(
+        self, model: str | Path, *, threads: int = 1, kernels: str = "auto", manifest: Manifest | None = None
+    ) -> None:
+        self.path = bundled_model(model)
+        self.engine = Engine(self.path, threads=threads, kernels=kernels)
+        try:
+            self.manifest = manifest or read_manifest(self.path) or _refuse_without_manifest(self.engine)
+            self._prepare()
+        except ModelError:
+            self.engine.close()
+            raise
+        self.stage_ms: dict[str, float] = {}
+        """Of the last call: "prepare" (resize, colour order, quantize), "invoke", "decode"."""
+
+    def _prepare(self) -> None:
+        engine, manifest = self.engine, self.manifest
+        self.size_hw = manifest.size_hw
+        self.labels = manifest.labels
+        if len(engine.inputs) != 1 or len(engine.outputs) != 1:
+            raise ModelError(
+                f"{self.path}: is no segmentation model",
+                came=f"{len(engine.inputs)} inputs ({', '.join(map(str, engine.inputs))}) and "
+                f"{len(engine.outputs)} outputs ({', '.join(map(str, engine.outputs))})",
+                allowed="one picture in, one map out",
+            )
+        wanted = (1, *self.size_hw, 3)
+        came = engine.inputs[0]
+        if len(came.signature) == 4 and any(size == -1 for size in came.signature[1:]) and came.shape != wanted:
+            engine.resize_input(wanted)
+        if engine.inputs[0].shape != wanted:
+            raise ModelError(
+                f"{self.path}: its input does not fit its manifest", came=came,
+                allowed=" x ".join(map(str, wanted)) + " (batch 1, height and width of the manifest's size_hw, RGB)",
+            )  # fmt: skip
+        try:
+            self._encoder = PixelEncoder(manifest, came.dtype, came.quantization)
+            self._reader = make_reader(manifest, engine.outputs[0])
+        except ModelError as error:
+            raise ModelError(
+                f"{self.path}: {error.what}", came=error.came, allowed=error.allowed, next_step=error.next_step
+            ) from error
+        self.output_hw = (engine.outputs[0].shape[1], engine.outputs[0].shape[2])
+        strides = {size / out for size, out in zip(self.size_hw, self.output_hw, strict=True)}
+        stride = strides.pop()
+        # A letterboxed picture starts and ends at whole output pixels, so that cutting its padding off is exact.
+        self._align = int(stride) if not strides and stride.is_integer() else 1
+        self._rgb = np.empty((*self.size_hw, 3), np.uint8)
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """The probability of every class.
+
+        image: (H, W, 3) uint8, RGB.
+        Returns: (h, w, classes) float32 in 0..1 at the model's output resolution. A model that ends in argmax
+            gives 0 and 1.
+        """
+        return self._run(image, self._reader.probabilities, is_bgr=False)
+
+    def matte(self, image: np.ndarray) -> np.ndarray:
+        """The probability of the person.
+
+        image: (H, W, 3) uint8, RGB.
+        Returns: (h, w) float32 in 0..1, 1 is person, at the model's output resolution.
+        Raises: ModelError when the manifest knows no person among its labels.
+        """
+        self._check_person()
+        return self._run(image, self._reader.matte, is_bgr=False)
+
+    def classes(self, image: np.ndarray) -> np.ndarray:
+        """The most probable class of each pixel.
+
+        image: (H, W, 3) uint8, RGB.
+        Returns: (h, w) uint8 (int32 above 256 classes) at the model's output resolution.
+        """
+        return self._run(image, self._reader.classes, is_bgr=False)
+
+    def matte_bgr(self, frame: np.ndarray) -> np.ndarray:
+        """As matte, for a camera frame. frame: (H, W, 3) uint8, BGR; its colours are swapped after the shrink."""
+        self._check_person()
+        return self._run(frame, self._reader.matte, is_bgr=True)
+
+    def classes_bgr(self, frame: np.ndarray) -> np.ndarray:
+        """As classes, for a camera frame. frame: (H, W, 3) uint8, BGR."""
+        return self._run(frame, self._reader.classes, is_bgr=True)
+
+    def _run(self, picture: np.ndarray, read: Callable[[np.ndarray], np.ndarray], *, is_bgr: bool) -> np.ndarray:
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+            raise InputError(
+                "the picture does not fit", came=f"{picture.dtype} {picture.shape}", allowed="uint8 (H, W, 3)"
+            )
+        start = time.perf_counter_ns()
+        fitted, placement = fit_image(picture, self.size_hw, self.manifest.fit, align=self._align)
+        if is_bgr:
+            fitted = cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB, dst=self._rgb)
+        raw = self._encoder.encode(fitted)[np.newaxis]
+        prepared = time.perf_counter_ns()
+        self.engine.invoke(raw)
+        invoked = time.perf_counter_ns()
+        result = placement.crop(read(self.engine.peek()[0]))
+        done = time.perf_counter_ns()
+        self.stage_ms = {
+            "prepare": (prepared - start) / 1e6,
+            "invoke": (invoked - prepared) / 1e6,
+            "decode": (done - invoked) / 1e6,
+        }
+        return result
+
+    def _check_person(self) -> None:
+        if self.manifest.person_class is None:
+            raise ModelError(
+                f"{self.path}: does not say which class is the person", came=f"labels {', '.join(self.labels)}",
+                next_step="give a manifest with person_class (on the command line: --person-class)",
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Frees the model; closing twice is harmless."""
+        self.engine.close()
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _refuse_without_manifest(engine: Engine) -> Manifest:
+    inputs, outputs = (", ".join(map(str, infos)) for infos in (engine.inputs, engine.outputs))
+    raise ModelError(
+        f"{engine.path}: carries no manifest, so what its numbers mean is unknown (input {inputs}; output {outputs})",
+        allowed="a file of `edge-deeplab convert`, or its facts beside it: labels, person_class, size_hw, input_range"
+        " (or mean and std), activation",
+        next_step="give them as manifest=Manifest(...), on the command line as"
+        " --labels, --person-class, --size, --input-range, --mean, --std",
+    )
