@@ -1,0 +1,57 @@
+# Every target makes .venv when it is missing. `demo` takes the light device install; the others add what dev needs.
+#   make demo    a blurred video of a moving picture, a contact sheet and a timing table, under demo/
+#   make test    the tests
+#   make check   style, types, floors between the folders, contents of the wheel
+#   make bench   the comparisons in benchmarks/
+#   make model   the bundled model again, from its recipe; DATA=folder of the data sets, hours of training
+
+PYTHON := .venv/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints/constraints.txt
+DATA ?= ../shared/data
+DEMO ?= demo
+# A python of 3.11 or later that can make environments; override with `make SYSTEM_PYTHON=/path/to/python`.
+SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
+	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
+
+.PHONY: demo test check bench model clean
+.DEFAULT_GOAL := test
+
+.venv/made:
+	@test -n "$(SYSTEM_PYTHON)" || { echo "needs Python 3.11 or later with its venv module; none found on PATH" >&2; exit 1; }
+	$(SYSTEM_PYTHON) -m venv .venv
+	$(PIP) setuptools
+	@touch $@
+
+# The two installs share one .venv; dev holds all of light, so light never takes anything away.
+.venv/light: .venv/made pyproject.toml constraints/constraints.txt
+	test -e .venv/dev || $(PIP) --no-build-isolation --editable '.[headless,media,demo]'
+	@touch $@
+
+.venv/dev: .venv/made pyproject.toml constraints/constraints.txt
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: .venv/light
+	.venv/bin/edge-deeplab demo --output $(DEMO) --force
+
+test: .venv/dev
+	$(PYTHON) -m pytest -q
+
+# import-linter and mypy do not follow the folders that setuptools maps into the package, so they read an installed copy.
+check: .venv/dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	rm -rf build/site build/lib build/bdist.*
+	$(PIP) --no-deps --no-build-isolation --target build/site .
+	cd build/site && ../../.venv/bin/lint-imports --config ../../pyproject.toml --cache-dir ../../.import_linter_cache
+	.venv/bin/mypy build/site/edge_deeplab
+	$(PYTHON) -m pytest -q tests/architecture
+
+bench: .venv/dev
+	for file in benchmarks/*.py; do echo "== $$file"; $(PYTHON) "$$file" || exit 1; done
+
+model: .venv/dev
+	./edge_deeplab/recipes/portrait.sh "$(DATA)"
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
