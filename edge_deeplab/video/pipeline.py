@@ -1,0 +1,272 @@
+"""Capture, process and write at the same time, each in a thread of its own, and say how long each took.
+
+The caller's thread writes (windows must live in the main thread); capture and process run in two threads that
+`run_pipeline` owns. OpenCV, PyAV and LiteRT let go of Python's lock while they work, so the three really overlap.
+Live, the newest frame wins between capture and process; a file's frames are all processed, in order.
+
+    with open_source("talk.mp4") as source, open_sink("blurred.mp4", options) as sink:
+        report = run_pipeline(source, lambda frame: compose(frame.bgr), sink, stop=stop)
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_deeplab.errors import DeviceError
+from edge_deeplab.video.frames import Frame, Sink, Source
+from edge_deeplab.video.mailbox import Mailbox, MailboxEmpty, MailboxEnded, NewestMailbox, OrderedMailbox
+from edge_deeplab.video.timing import StageClock, StageTiming, rate_over
+
+STOP_POLL_S = 0.05  # how late a stop from a signal handler may be seen; too short only costs processor time
+STOP_WAIT_S = 10.0  # longer than any read of ours may block (streams and cameras give up after 5 s)
+PROGRESS_EVERY_S = 0.5
+PROGRESS_RATE_FRAMES = 60  # the rate shown is that of the last so many frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        frames: written so far.
+        total: frames that will come, as the file says; None when unknown or endless.
+        dropped: frames skipped so far because newer ones had come.
+        elapsed_s: seconds since the run began.
+        fps: frames written per second lately; None before the second one.
+        left_s: seconds left at the rate so far; None when unknown.
+    """
+
+    frames: int
+    total: int | None
+    dropped: int
+    elapsed_s: float
+    fps: float | None
+    left_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineReport:
+    """What a run did.
+
+    Attributes:
+        frames: written to the sink.
+        dropped: captured, then skipped for newer ones; always 0 for a file.
+        duration_s: wall-clock seconds from start to the last frame written.
+        fps: written frames per second after warm-up, over n-1 intervals; None for fewer than two.
+        stages: latency of "capture" (live: mostly waiting for the camera), "process", what `inner_stages` named,
+            "write", and "latency", from the moment a frame was captured to the moment it was written.
+        cpu_s: processor seconds of the whole process, all threads; over duration_s it is the cores kept busy.
+        was_stopped: ended by the stop signal rather than by the source.
+        notes: what source and sink could not read or keep.
+    """
+
+    frames: int
+    dropped: int
+    duration_s: float
+    fps: float | None
+    stages: dict[str, StageTiming] = field(repr=False)
+    cpu_s: float
+    was_stopped: bool
+    notes: tuple[str, ...]
+
+
+class _Captured(NamedTuple):
+    frame: Frame
+    at_ns: int
+
+
+class _Processed(NamedTuple):
+    bgr: np.ndarray
+    frame: Frame
+    captured_at_ns: int
+
+
+def run_pipeline(
+    source: Source,
+    process: Callable[[Frame], np.ndarray],
+    sink: Sink,
+    *,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    inner_stages: Callable[[], Mapping[str, float]] | None = None,
+    warmup_frames: int = 5,
+) -> PipelineReport:
+    """Runs every frame of the source through `process` into the sink, until the source ends or `stop` is set.
+
+    The caller opens and closes source and sink. An exception in any stage stops all stages and is raised here as
+    it was. Stopped or not, no thread outlives the call, but one that hangs in a device for STOP_WAIT_S.
+
+    Args:
+        process: makes the (H, W, 3) uint8 BGR picture to write of a frame; called in one thread, in order.
+        stop: set it, from any thread or signal handler, to end the run early; what is processed is still written.
+        on_progress: called in the caller's thread, at most every PROGRESS_EVERY_S seconds, and at the end.
+        inner_stages: called after each `process`, in its thread; milliseconds by name, reported as "process/name".
+        warmup_frames: how many first frames the latencies and the rate tell apart.
+
+    Raises: DeviceError when a stage hangs; whatever source, process, sink or on_progress raise.
+    """
+    run = _Run(source, process, inner_stages, StageClock(warmup_frames), stop or threading.Event())
+    written = _Writer(source, sink, run, on_progress)
+    cpu_before_s = time.process_time()
+    try:
+        run.start()
+        written.until_ended()
+    finally:
+        run.end()
+    if run.error is not None:
+        raise run.error
+    if run.stuck_stage is not None:
+        raise DeviceError(f"{source.describe()}: the {run.stuck_stage} stage did not stop within {STOP_WAIT_S:g} s")
+    if not run.was_stopped:
+        sink.finish()
+    written.report_progress(is_last=True)
+    return PipelineReport(
+        frames=len(written.times_s), dropped=run.to_process.dropped, duration_s=written.duration_s(),
+        fps=rate_over(written.times_s, warmup_frames=warmup_frames), stages=run.clock.summary(),
+        cpu_s=time.process_time() - cpu_before_s, was_stopped=run.was_stopped, notes=(*source.notes, *sink.notes),
+    )  # fmt: skip
+
+
+class _Run:
+    """The two threads that `run_pipeline` owns, the boxes between them, and the first error of any of them."""
+
+    def __init__(
+        self,
+        source: Source,
+        process: Callable[[Frame], np.ndarray],
+        inner_stages: Callable[[], Mapping[str, float]] | None,
+        clock: StageClock,
+        stop: threading.Event,
+    ) -> None:
+        self.clock, self.stop = clock, stop
+        self.error: BaseException | None = None
+        self.was_stopped = False
+        self.stuck_stage: str | None = None
+        self.to_process: Mailbox[_Captured] = NewestMailbox() if source.is_live else OrderedMailbox()
+        # Live, one waiting picture: more would only be older ones.
+        self.to_write: Mailbox[_Processed] = OrderedMailbox(capacity=1 if source.is_live else 4)
+        self._source, self._process, self._inner_stages = source, process, inner_stages
+        self._error_lock = threading.Lock()
+        # Daemons: a camera driver that never returns must not keep the program from ending.
+        self._threads = [
+            threading.Thread(target=self._guard, args=(work,), name=f"video-{name}", daemon=True)
+            for name, work in (("capture", self._capture), ("process", self._process_all))
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def request_stop(self) -> None:
+        """Ends capture and drops what waits for process; what is processed can still be taken."""
+        self.was_stopped = True
+        self.to_process.abort()
+
+    def end(self) -> None:
+        """Wakes and joins both threads, waiting no longer than STOP_WAIT_S for both."""
+        self.to_process.abort()
+        self.to_write.abort()
+        deadline_s = time.monotonic() + STOP_WAIT_S
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline_s - time.monotonic()))
+            if thread.is_alive() and self.stuck_stage is None:
+                self.stuck_stage = thread.name.removeprefix("video-")
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except MailboxEnded:
+            pass  # the other side ended first
+        except BaseException as error:
+            with self._error_lock:
+                if self.error is None:
+                    self.error = error
+            self.to_process.abort()
+            self.to_write.abort()
+
+    def _capture(self) -> None:
+        frames = iter(self._source)
+        while not self.stop.is_set():
+            started_ns = time.perf_counter_ns()
+            try:
+                frame = next(frames)
+            except StopIteration:
+                break
+            now_ns = time.perf_counter_ns()
+            self.clock.add("capture", (now_ns - started_ns) / 1e6)
+            self.to_process.put(_Captured(frame, now_ns))
+        self.to_process.close()
+
+    def _process_all(self) -> None:
+        while True:
+            try:
+                captured = self.to_process.take(timeout_s=STOP_WAIT_S)
+            except MailboxEmpty:
+                continue  # a slow source; an abort or close would have ended the wait
+            except MailboxEnded:
+                self.to_write.close()
+                return
+            with self.clock.measure("process"):
+                bgr = self._process(captured.frame)
+            if self._inner_stages is not None:
+                for name, duration_ms in self._inner_stages().items():
+                    self.clock.add(f"process/{name}", duration_ms)
+            self.to_write.put(_Processed(bgr, captured.frame, captured.at_ns))
+
+
+class _Writer:
+    """The caller's thread: takes what is processed, writes it, tells of it."""
+
+    def __init__(self, source: Source, sink: Sink, run: _Run, on_progress: Callable[[Progress], None] | None) -> None:
+        self.times_s = array("d")
+        self._sink, self._run, self._on_progress = sink, run, on_progress
+        self._total = source.frame_count
+        self._started_s = time.perf_counter()
+        self._told_s = self._started_s
+        self._stop_deadline_s: float | None = None
+
+    def until_ended(self) -> None:
+        """Writes until both stages ended; after a stop, no longer than STOP_WAIT_S."""
+        while True:
+            if self._run.stop.is_set() and self._stop_deadline_s is None:
+                self._run.request_stop()
+                self._stop_deadline_s = time.monotonic() + STOP_WAIT_S
+            try:
+                done = self._run.to_write.take(timeout_s=STOP_POLL_S)
+            except MailboxEmpty:
+                if self._stop_deadline_s is not None and time.monotonic() > self._stop_deadline_s:
+                    return
+                continue
+            except MailboxEnded:
+                return
+            with self._run.clock.measure("write"):
+                self._sink.write(done.bgr, done.frame.time_s, done.frame.name)
+            self._run.clock.add("latency", (time.perf_counter_ns() - done.captured_at_ns) / 1e6)
+            self.times_s.append(time.perf_counter())
+            self.report_progress()
+
+    def duration_s(self) -> float:
+        return (self.times_s[-1] if self.times_s else time.perf_counter()) - self._started_s
+
+    def report_progress(self, *, is_last: bool = False) -> None:
+        now_s = time.perf_counter()
+        if self._on_progress is None or (now_s - self._told_s < PROGRESS_EVERY_S and not is_last):
+            return
+        self._told_s = now_s
+        overall = rate_over(self.times_s)
+        left = None if self._total is None else max(0, self._total - len(self.times_s))
+        self._on_progress(
+            Progress(
+                frames=len(self.times_s), total=self._total, dropped=self._run.to_process.dropped,
+                elapsed_s=now_s - self._started_s, fps=rate_over(self.times_s[-PROGRESS_RATE_FRAMES:]),
+                left_s=left / overall if left is not None and overall else None,
+            )
+        )  # fmt: skip

@@ -1,0 +1,108 @@
+"""What a user's words for an output mean: the one table from "out.mp4", "frames/", "window" to a sink.
+
+with open_source("talk.mp4") as source, open_sink("out.mp4", SinkOptions(media=source.media)) as sink: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edge_deeplab.errors import UsageError
+from edge_deeplab.imaging.decode import WRITABLE_SUFFIXES
+from edge_deeplab.video.container import has_pyav, require_pyav
+from edge_deeplab.video.encoder import FORMATS, PyavVideoSink
+from edge_deeplab.video.frames import MediaFacts, Sink
+from edge_deeplab.video.opencv_file import SUFFIXES, OpencvVideoSink
+from edge_deeplab.video.output import SinkLife
+from edge_deeplab.video.stills import FolderSink, ImageSink
+from edge_deeplab.video.window import WindowSink
+
+__all__ = ["NullSink", "Sink", "SinkOptions", "open_sink"]
+
+WINDOW, NULL = "window", "null"
+ENCODERS = ("auto", "pyav", "opencv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkOptions:
+    """What may be asked of a sink; each kind takes what concerns it.
+
+    Attributes:
+        media: video file: what the source carries, to be kept: rate, time stamps, pixel shape, sound.
+        overwrite: file and folder: replace what is there.
+        crf: video file: constant quality of H.264, 0 (lossless) to 51; 18 looks like the original.
+        folder_suffix: folder: the kind of the pictures.
+        title: window.
+        on_key: window: called with each key.
+        on_closed: window: called once when the user closes it.
+        is_paced: window: show each frame at its own time; for sources that are not live.
+        encoder: video file: "pyav", "opencv", or "auto": PyAV where it is installed.
+    """
+
+    media: MediaFacts = field(default_factory=MediaFacts)
+    overwrite: bool = False
+    crf: int = 20
+    folder_suffix: str = ".png"
+    title: str = "edge-deeplab"
+    on_key: Callable[[str], None] | None = None
+    on_closed: Callable[[], None] | None = None
+    is_paced: bool = False
+    encoder: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise UsageError("crf is out of range", came=self.crf, allowed="0..51")
+        if self.folder_suffix not in WRITABLE_SUFFIXES:
+            raise UsageError("unknown picture format", came=self.folder_suffix, allowed=", ".join(WRITABLE_SUFFIXES))
+        if self.encoder not in ENCODERS:
+            raise UsageError("unknown encoder", came=self.encoder, allowed=", ".join(ENCODERS))
+
+
+class NullSink(SinkLife):
+    """Takes frames and lets them go: to measure everything but the writing."""
+
+    def describe(self) -> str:
+        """One line: what it is, where it goes."""
+        return "nowhere"
+
+    def _write(self, frame_bgr: np.ndarray, time_s: float, name: str) -> None: ...
+
+
+def open_sink(spec: str, options: SinkOptions | None = None) -> Sink:
+    """Opens what a user named.
+
+    Args:
+        spec: "window", "null", a folder (ending in "/", or one that is there), a picture (.png, .jpg ...) or a video
+            (.mp4, .m4v, .mov, .mkv, .webm).
+
+    Raises: OutputError when the place is taken or cannot be written, DeviceError when there is no window, UsageError
+        for an unknown suffix, MissingExtraError when only PyAV writes this kind.
+    """
+    options = options or SinkOptions()
+    if spec == WINDOW:
+        return WindowSink(
+            title=options.title, on_key=options.on_key, on_closed=options.on_closed, is_paced=options.is_paced
+        )
+    if spec == NULL:
+        return NullSink()
+    path, suffix = Path(spec), Path(spec).suffix.lower()
+    if spec.endswith("/") or path.is_dir():
+        return FolderSink(path, suffix=options.folder_suffix, overwrite=options.overwrite)
+    if suffix in WRITABLE_SUFFIXES:
+        return ImageSink(path, overwrite=options.overwrite)
+    if suffix not in FORMATS:
+        raise UsageError(
+            f"{spec}: an output of unknown kind", came=suffix or "no suffix",
+            allowed=f"video {', '.join(FORMATS)}; picture {', '.join(WRITABLE_SUFFIXES)}; folder NAME/; window; null",
+        )  # fmt: skip
+    if options.encoder == "pyav" or (options.encoder == "auto" and has_pyav()):
+        require_pyav(f"writing {spec}")
+        return PyavVideoSink(path, media=options.media, overwrite=options.overwrite, crf=options.crf)
+    if suffix not in SUFFIXES:
+        require_pyav(f"writing {suffix}")
+        raise UsageError(f"{spec}: OpenCV writes no {suffix}", allowed=", ".join(SUFFIXES))
+    return OpencvVideoSink(path, media=options.media, overwrite=options.overwrite)

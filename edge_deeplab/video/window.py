@@ -1,0 +1,89 @@
+"""A window on the screen. Headless OpenCV has none, and says so in one line.
+
+with WindowSink(on_key=lambda key: stop.set() if key == "q" else None) as sink: ...
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from edge_deeplab.errors import DeviceError
+from edge_deeplab.video.output import SinkLife
+
+NAMED_KEYS = {27: "escape", 13: "enter", 32: "space", 9: "tab", 8: "backspace"}
+NO_KEY = 255  # of -1, in the 8 bits that OpenCV leaves of a key on every platform
+
+
+class WindowSink(SinkLife):
+    """Shows frames; keys and the closing of the window go to callbacks. Use it from the main thread.
+
+    Args:
+        title: of the window.
+        on_key: called with the key's character, or "escape", "enter", "space", "tab", "backspace".
+        on_closed: called once when the user closes the window; set the pipeline's stop there.
+        is_paced: each frame waits for its own time (a file shown at its speed); a live source needs no pace.
+
+    Raises: DeviceError when OpenCV has no windows or there is no screen.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str = "edge-deeplab",
+        on_key: Callable[[str], None] | None = None,
+        on_closed: Callable[[], None] | None = None,
+        is_paced: bool = False,
+    ) -> None:
+        super().__init__()
+        self._title, self._on_key, self._on_closed, self._is_paced = title, on_key, on_closed, is_paced
+        self._is_shown = False
+        self._is_told = False
+        self._began_s: float | None = None
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        except (cv2.error, AttributeError) as error:
+            raise DeviceError(
+                "no window can be opened: this OpenCV is headless, or there is no screen",
+                next_step="pip install 'edge-deeplab[device]' in place of [headless], or write to a file with --output",
+            ) from error
+
+    def describe(self) -> str:
+        """One line: what it is, where it goes."""
+        return f"window {self._title!r}"
+
+    def _write(self, frame_bgr: np.ndarray, time_s: float, name: str) -> None:
+        if self._is_told:
+            return
+        if not self._is_shown:
+            cv2.resizeWindow(self._title, frame_bgr.shape[1], frame_bgr.shape[0])
+        cv2.imshow(self._title, frame_bgr)
+        self._hand_over(cv2.waitKey(self._delay_ms(time_s)))
+        # Before the first picture is drawn some toolkits call the window invisible.
+        if self._is_shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            self._is_told = True
+            if self._on_closed is not None:
+                self._on_closed()
+        self._is_shown = True
+
+    def _delay_ms(self, time_s: float) -> int:
+        """At least 1: waitKey(0) waits for a key for ever, and windows are drawn only while it waits."""
+        now_s = time.perf_counter()
+        if self._began_s is None:
+            self._began_s = now_s - time_s
+        wait_s = self._began_s + time_s - now_s if self._is_paced else 0.0
+        return max(1, round(wait_s * 1000))
+
+    def _hand_over(self, code: int) -> None:
+        code &= 0xFF
+        if code != NO_KEY and self._on_key is not None:
+            self._on_key(NAMED_KEYS.get(code, chr(code)))
+
+    def _close(self) -> None:
+        cv2.destroyWindow(self._title)
+
+    def _discard(self) -> None:
+        cv2.destroyWindow(self._title)

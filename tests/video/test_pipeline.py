@@ -1,0 +1,226 @@
+"""Laws of the pipeline: errors reach the caller and stop everything, files lose nothing, live drops are counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from edge_deeplab.errors import DeviceError
+from edge_deeplab.video import pipeline
+from edge_deeplab.video.frames import Frame, MediaFacts
+from edge_deeplab.video.pipeline import Progress, run_pipeline
+from edge_deeplab.video.sink import NullSink
+
+WAIT_S = 10.0
+
+
+class CountingSource:
+    """Frames whose pixels say their index; `gate` is called before each."""
+
+    def __init__(self, count: int, *, is_live: bool = False, gate=lambda index: None) -> None:
+        self.is_live, self.fps, self.size_wh = is_live, Fraction(30), (4, 2)
+        self.frame_count = None if is_live else count
+        self.media, self.notes = MediaFacts(), []
+        self._count, self._gate = count, gate
+
+    def describe(self) -> str:
+        return "counting"
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._count):
+            self._gate(index)
+            yield Frame(index, index / 30, np.full((2, 4, 3), index % 256, np.uint8))
+
+    def close(self) -> None: ...
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None: ...
+
+
+class RememberingSink(NullSink):
+    def __init__(self, on_write=lambda index: None) -> None:
+        super().__init__()
+        self.values: list[int] = []
+        self.is_finished = False
+        self._on_write = on_write
+
+    def write(self, frame_bgr, time_s, name="") -> None:
+        self._on_write(int(frame_bgr[0, 0, 0]))
+        self.values.append(int(frame_bgr[0, 0, 0]))
+
+    def finish(self) -> None:
+        self.is_finished = True
+
+
+class Broken(Exception):
+    pass
+
+
+def fail_at(place: int):
+    def check(value) -> np.ndarray:
+        index = value.index if isinstance(value, Frame) else value
+        if index == place:
+            raise Broken(place)
+        return value.bgr if isinstance(value, Frame) else None
+
+    return check
+
+
+def video_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("video-")]
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+@pytest.mark.parametrize("stage", ["capture", "process", "write", "progress", "inner"])
+def test_an_error_in_any_stage_stops_all_stages_and_reaches_the_caller(stage, is_live, monkeypatch) -> None:
+    monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0)
+    pace = (lambda index: time.sleep(0.001)) if is_live else (lambda index: None)
+    source = CountingSource(100_000, is_live=is_live, gate=fail_at(20) if stage == "capture" else pace)
+    sink = RememberingSink(fail_at_or_later(20) if stage == "write" else lambda index: None)
+    calls = iter(range(100_000))
+
+    def count_then_fail(*_):
+        if next(calls) == 20:
+            raise Broken
+        return {}
+
+    started_s = time.monotonic()
+    with pytest.raises(Broken):
+        run_pipeline(
+            source,
+            count_then_fail_process if stage == "process" else lambda frame: frame.bgr,
+            sink,
+            on_progress=count_then_fail if stage == "progress" else None,
+            inner_stages=count_then_fail if stage == "inner" else None,
+        )
+    assert time.monotonic() - started_s < WAIT_S
+    assert not video_threads()
+    assert not sink.is_finished
+
+
+def fail_at_or_later(place: int):
+    def check(index: int) -> None:
+        if index >= place:
+            raise Broken(index)
+
+    return check
+
+
+def count_then_fail_process(frame: Frame) -> np.ndarray:
+    if frame.index >= 20:
+        raise Broken(frame.index)
+    return frame.bgr
+
+
+@pytest.mark.parametrize("slow", ["none", "process", "write"])
+def test_a_file_loses_no_frame_and_keeps_order(slow) -> None:
+    def process(frame: Frame) -> np.ndarray:
+        if slow == "process":
+            time.sleep(0.002)
+        return frame.bgr
+
+    sink = RememberingSink((lambda index: time.sleep(0.002)) if slow == "write" else (lambda index: None))
+    report = run_pipeline(CountingSource(200), process, sink)
+    assert sink.values == list(range(200))
+    assert (report.frames, report.dropped, report.was_stopped) == (200, 0, False)
+    assert sink.is_finished
+
+
+def test_live_the_newest_frame_wins_and_every_drop_is_counted() -> None:
+    captured_all = threading.Event()
+    count = 50
+
+    def gate(index: int) -> None:
+        if index == count - 1:
+            captured_all.set()
+
+    def process(frame: Frame) -> np.ndarray:
+        assert captured_all.wait(WAIT_S)  # stuck on the first frame until the last one is there
+        return frame.bgr
+
+    sink = RememberingSink()
+    report = run_pipeline(CountingSource(count, is_live=True, gate=gate), process, sink)
+    assert sink.values[-1] == count - 1
+    assert report.frames + report.dropped == count
+    assert report.frames <= 4  # the first one, the newest one, at most two in between while threads woke
+    assert sink.values == sorted(sink.values)
+
+
+def test_stop_ends_an_endless_source_and_writes_what_is_processed() -> None:
+    stop = threading.Event()
+    sink = RememberingSink(lambda index: stop.set() if index == 10 else None)
+    report = run_pipeline(CountingSource(10**9), lambda frame: frame.bgr, sink, stop=stop)
+    assert report.was_stopped
+    assert not sink.is_finished
+    assert sink.values == list(range(len(sink.values)))
+    assert not video_threads()
+
+
+def test_a_stage_that_hangs_is_named_after_a_bounded_wait(monkeypatch) -> None:
+    monkeypatch.setattr(pipeline, "STOP_WAIT_S", 0.2)
+    release, stop = threading.Event(), threading.Event()
+
+    def gate(index: int) -> None:
+        if index == 3:
+            stop.set()
+            release.wait(WAIT_S)
+
+    try:
+        with pytest.raises(DeviceError, match="capture stage did not stop"):
+            run_pipeline(CountingSource(10, gate=gate), lambda frame: frame.bgr, RememberingSink(), stop=stop)
+    finally:
+        release.set()
+
+
+def test_an_interruption_of_the_caller_ends_the_threads() -> None:
+    def interrupt(index: int) -> None:
+        if index == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(CountingSource(10**9), lambda frame: frame.bgr, RememberingSink(interrupt))
+    assert not video_threads()
+
+
+def test_the_report_counts_every_stage_and_tells_the_warm_up_apart() -> None:
+    report = run_pipeline(
+        CountingSource(40), lambda frame: frame.bgr, RememberingSink(),
+        inner_stages=lambda: {"invoke": 2.0}, warmup_frames=5,
+    )  # fmt: skip
+    assert set(report.stages) == {"capture", "process", "process/invoke", "write", "latency"}
+    for timing in report.stages.values():
+        assert (timing.count, timing.warmup_count) == (35, 5)
+        assert 0 <= timing.median_ms <= timing.p90_ms <= timing.p99_ms
+    assert report.stages["process/invoke"].median_ms == 2.0
+    assert report.fps is not None and report.fps > 0
+    assert report.cpu_s >= 0 and report.duration_s > 0
+
+
+def test_progress_comes_at_a_bounded_rate_and_at_the_end(monkeypatch) -> None:
+    told: list[Progress] = []
+    monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0.02)
+    run_pipeline(
+        CountingSource(100), lambda frame: frame.bgr, RememberingSink(lambda index: time.sleep(0.001)),
+        on_progress=told.append,
+    )  # fmt: skip
+    assert 2 <= len(told) <= 100
+    assert all(later.elapsed_s - earlier.elapsed_s >= 0.02 for earlier, later in zip(told[:-1], told[1:-1]))
+    assert (told[-1].frames, told[-1].total, told[-1].left_s) == (100, 100, 0.0)
+    assert told[0].left_s is not None and told[0].fps is not None
+
+
+def test_stages_overlap() -> None:
+    """Three stages of 5 ms each over 30 frames: 0.15 s overlapped, 0.45 s one after another."""
+    report = run_pipeline(
+        CountingSource(30, gate=lambda index: time.sleep(0.005)),
+        lambda frame: (time.sleep(0.005), frame.bgr)[1],
+        RememberingSink(lambda index: time.sleep(0.005)),
+    )
+    assert report.duration_s < 0.35
