@@ -25,7 +25,7 @@ IDENTIFIER = b"TFL3"
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError, AttributeError)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TensorRecord:
     """One tensor of the graph.
 
@@ -81,7 +81,7 @@ class OperatorRecord:
     macs: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TfliteFile:
     """The main subgraph of a .tflite file, read into plain records.
 
@@ -101,8 +101,8 @@ class TfliteFile:
     inputs: tuple[TensorRecord, ...]
     outputs: tuple[TensorRecord, ...]
     metadata_buffers: dict[str, int]
-    _model: Any = field(repr=False, compare=False)
-    _data: bytes = field(repr=False, compare=False)
+    _model: Any = field(repr=False)
+    _data: bytes = field(repr=False)
 
     @classmethod
     def read(cls, path: Path) -> TfliteFile:
