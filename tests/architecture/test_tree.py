@@ -1,4 +1,4 @@
-"""What holds of every tracked file: short, documented, absolute in its imports, and free of addresses and machine paths."""
+"""What holds of every tracked file: short, documented, without registry addresses or machine paths."""
 
 from __future__ import annotations
 

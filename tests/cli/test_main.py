@@ -124,7 +124,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
         (InputError("picture.jpg: empty"), 1),
         (UsageError("wrong"), 2),
         (GateError("person IoU too low"), 3),
-        (PermissionError(13, "Permission denied", "/root/x.mp4"), 1),
+        (PermissionError(13, "Permission denied", "videos/x.mp4"), 1),
         (ModuleNotFoundError("No module named 'av'", name="av.container"), 1),
         (KeyboardInterrupt(), door.INTERRUPTED),
     ],
