@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +90,8 @@ def write_image(path: Path, image: np.ndarray, *, overwrite: bool = False) -> No
     done, encoded = cv2.imencode(path.suffix.lower(), stored)
     if not done:
         raise OutputError(f"{path}: the picture cannot be encoded", came=f"size {image.shape[1]} x {image.shape[0]}")
+    import tempfile  # 2 ms, and most programs only read
+
     temporary: Path | None = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)

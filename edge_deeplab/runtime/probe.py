@@ -5,17 +5,14 @@
 An int8 ADD whose input scale is more than 256 times its output's ends in SIGABRT inside Prepare; no Python exception
 comes. So a file that is not known good is loaded and run once by `python -m edge_deeplab.runtime.probe PATH` before
 this process touches it. Files that passed are remembered by content, engine and kernels in the user's cache.
+
+What only a first load needs is imported there: every program of the device side imports this module.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from edge_deeplab.errors import EdgeDeepLabError, ModelError
@@ -54,6 +51,8 @@ def ensure_loads(path: Path, *, kernels: str = "auto", timeout_s: float = TIMEOU
     check_is_tflite(path)
     if _is_bundled(path):
         return
+    import hashlib
+
     from edge_deeplab.runtime.interpreter import engine_name  # it imports this module
 
     engine = " ".join(engine_name())  # before the child: a missing package is not the file's fault
@@ -77,6 +76,9 @@ def _is_bundled(path: Path) -> bool:
 
 
 def _load_in_child(path: Path, kernels: str, timeout_s: float) -> None:
+    import signal
+    import subprocess
+
     # The child looks for packages where this process does; -P keeps the working folder's own modules out.
     search = os.pathsep.join(str(Path(entry).resolve()) if entry else str(Path.cwd()) for entry in sys.path)
     command = [sys.executable, "-P", "-m", "edge_deeplab.runtime.probe", str(path.resolve()), kernels]
@@ -115,6 +117,8 @@ def known_good_file() -> Path:
 
 
 def _read_known_good() -> list[str]:
+    import json
+
     try:
         entries = json.loads(known_good_file().read_text())
     except (OSError, ValueError, RuntimeError):  # not there, damaged, or no home folder: then nothing is known
@@ -124,6 +128,9 @@ def _read_known_good() -> list[str]:
 
 def _write_known_good(entries: list[str]) -> None:
     """Best effort: where the cache cannot be written, the next load asks a child again."""
+    import json
+    import tempfile
+
     try:
         target = known_good_file()
         target.parent.mkdir(parents=True, exist_ok=True)
