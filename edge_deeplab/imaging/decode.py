@@ -51,7 +51,7 @@ def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     data = _read_bytes(path)
     _check_header(path, data, max_pixels)
     spread = 1
-    if data.startswith(_PNG_SIGNATURE) and data[25] == _PNG_PALETTE:
+    if data.startswith(_PNG_SIGNATURE) and data[25] == _PNG_PALETTE and data[24] in (1, 2, 4, 8):
         spread = 255 // ((1 << data[24]) - 1)  # the decoder spreads fewer than 8 bits over 0..255
         data = _palette_as_grey(data)
     decoded = _decode(path, data, cv2.IMREAD_UNCHANGED)
@@ -154,21 +154,32 @@ def _truncated(path: Path) -> InputError:
     return InputError(f"{path}: the picture is truncated", came="its end is missing", next_step="copy the file again")
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields (kind, payload); stops where the file does."""
-    at = len(_PNG_SIGNATURE)
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
+    """Yields (kind, payload, its stored CRC over both); stops behind IEND, or where the file does."""
+    view, at = memoryview(data), len(_PNG_SIGNATURE)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         if at + 12 + length > len(data):
             return
-        yield kind, data[at + 8 : at + 8 + length]
+        yield kind, view[at + 8 : at + 8 + length], struct.unpack_from(">I", data, at + 8 + length)[0]
+        if kind == b"IEND":
+            return
         at += 12 + length
 
 
 def _check_png(path: Path, data: bytes) -> tuple[int, int]:
-    """Returns width and height of a PNG that is whole (IHDR first, IEND last)."""
-    kinds = [kind for kind, _ in _png_chunks(data)]
-    if not kinds or kinds[0] != b"IHDR" or b"IEND" not in kinds:
+    """Returns width and height of a PNG that is whole: IHDR first, IEND last, every check sum right.
+
+    libpng finds a wrong check sum too, but tells it to stderr, beside our one line.
+    """
+    kinds = []
+    for kind, payload, stored in _png_chunks(data):
+        if zlib.crc32(payload, zlib.crc32(kind)) != stored:
+            raise InputError(
+                f"{path}: the picture is damaged", came=f"a wrong check sum in its {kind.decode('latin-1')} chunk"
+            )
+        kinds.append(kind)
+    if not kinds or kinds[0] != b"IHDR" or b"IDAT" not in kinds or kinds[-1] != b"IEND":
         raise _truncated(path)
     width, height = struct.unpack_from(">II", data, 16)
     return width, height
@@ -177,10 +188,12 @@ def _check_png(path: Path, data: bytes) -> tuple[int, int]:
 def _palette_as_grey(data: bytes) -> bytes:
     """A palette PNG with its colour type changed to grey, so that a decoder hands out the indices."""
     chunks = []
-    for kind, payload in _png_chunks(data):
+    for kind, payload, _ in _png_chunks(data):
         if kind in (b"PLTE", b"tRNS", b"bKGD", b"sBIT", b"hIST"):  # they speak of the palette
             continue
-        body = payload[:9] + b"\x00" + payload[10:] if kind == b"IHDR" else payload
+        body = bytes(payload)
+        if kind == b"IHDR":
+            body = body[:9] + b"\x00" + body[10:]
         chunks.append(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)))
     return _PNG_SIGNATURE + b"".join(chunks)
 
