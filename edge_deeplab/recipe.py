@@ -13,14 +13,14 @@ known here.
 
     recipe = load_recipe(Path("tune.toml"), TuneRecipe, variables={"DATA": "/data"})
     recipe = override(recipe, {"steps": 50})      # defaults < file < flags
+
+tomllib and json are imported where text is read or written: the device side takes its options from here, and reads none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -150,6 +150,8 @@ def parse_recipe(
     text: str, cls: type[T], *, source: str = "recipe", variables: Mapping[str, str | Path] | None = None
 ) -> T:
     """Parses TOML text as load_recipe does; `source` is what messages call it."""
+    import tomllib
+
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -177,6 +179,8 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
     The value is read as TOML, and as a plain string where that fails: `steps=10`, `rates=[6, 12]`, `name=wide`.
     Raises: UsageError for a text without "=".
     """
+    import tomllib
+
     changes: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -374,6 +378,8 @@ def _dump_key(key: str) -> str:
 
 
 def _dump_string(text: str) -> str:
+    import json
+
     return json.dumps(text, ensure_ascii=False).replace(
         "\x7f", "\\u007f"
     )  # JSON's escapes are TOML's; DEL is not JSON's
