@@ -1,0 +1,176 @@
+"""A frame and its matte in, the finished picture out: the stages of this room in their order, over buffers kept.
+
+compositor = PortraitCompositor(CompositingOptions(strength=0.6))
+for frame in source:
+    picture = compositor.compose(frame.bgr, segmenter.matte_bgr(frame.bgr), time_s=frame.time_s)
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edge_deeplab.compositing.blending import Blender, alpha_curve
+from edge_deeplab.compositing.blur import LOW_SIDE, BackgroundBlur
+from edge_deeplab.compositing.options import CompositingOptions
+from edge_deeplab.compositing.smoothing import MatteSmoother
+from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
+
+# Frames up to this long side get their edge at full resolution, larger ones at half of it or less, up to EDGE_SIDE: the
+# blend is at full resolution always, and a half-resolution edge cannot be told from a full one once it is soft.
+FULL_EDGE_SIDE = 800
+EDGE_SIDE = 1280
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The sizes a frame is worked on, each (width, height) and each made from the one before."""
+
+    frame_wh: tuple[int, int]
+    edge_wh: tuple[int, int]
+    low_wh: tuple[int, int]
+    coefficients_wh: tuple[int, int]
+
+    @classmethod
+    def of(cls, frame_wh: tuple[int, int]) -> Pyramid:
+        """The sizes for a frame: whole fractions of one another where the frame's size allows."""
+        longest = max(frame_wh)
+        factor = 1 if longest <= FULL_EDGE_SIDE else max(2, -(-longest // EDGE_SIDE))
+        edge = _divided(frame_wh, factor)
+        low = _divided(edge, max(1, round(max(edge) / LOW_SIDE)))
+        coefficients = _divided(low, max(1, round(max(low) / COEFFICIENT_SIDE)))
+        return cls(frame_wh, edge, low, coefficients)
+
+
+class PortraitCompositor:
+    """Sets a person before another background, frame after frame; holds what must be remembered between frames.
+
+    One object serves one video from one thread. Attributes:
+        options: as given.
+        stage_ms: milliseconds of the last call by stage: shrink, smooth, upsample, background, blend.
+    """
+
+    def __init__(self, options: CompositingOptions | None = None) -> None:
+        self.options = options or CompositingOptions()
+        self.stage_ms: dict[str, float] = {}
+        self._smoother = MatteSmoother(self.options.smoothing)
+        self._upsampler = GuidedUpsampler()
+        self._blur = BackgroundBlur(self.options.strength)
+        self._blender = Blender()
+        self._curve = alpha_curve(self.options.edge_softness, self.options.edge_level)
+        self._pyramid: Pyramid | None = None
+        self._alpha = np.empty((0, 0), np.uint8)
+        self._blurred = np.empty((0, 0, 3), np.uint8)
+
+    @property
+    def alpha(self) -> np.ndarray:
+        """(H, W) uint8: what the last call blended with, 255 is person. Valid until the next call."""
+        return self._alpha
+
+    def reset(self) -> None:
+        """Forgets the past, as for another video."""
+        self._smoother.reset()
+
+    def compose(
+        self, frame_bgr: np.ndarray, matte: np.ndarray, *, time_s: float = 0.0, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The finished picture.
+
+        Args:
+            frame_bgr: (H, W, 3) uint8.
+            matte: (h, w) float32 in 0..1, 1 is person; covers the whole frame, at the model's resolution.
+            time_s: of the frame; only a moving background asks for it.
+            out: (H, W, 3) uint8 to write into; frame_bgr itself is allowed; None makes a new one.
+
+        Returns: (H, W, 3) uint8, BGR.
+        """
+        _check(frame_bgr, matte)
+        clock = _StageClock()
+        frame_wh = (frame_bgr.shape[1], frame_bgr.shape[0])
+        if self._pyramid is None or self._pyramid.frame_wh != frame_wh:
+            self._pyramid = Pyramid.of(frame_wh)
+            self._alpha, self._blurred = np.empty(frame_bgr.shape[:2], np.uint8), np.empty_like(frame_bgr)
+            self._smoother.reset()
+        edge_bgr = _shrunk(frame_bgr, self._pyramid.edge_wh)
+        low_bgr = _shrunk(edge_bgr, self._pyramid.low_wh)
+        clock.mark("shrink")
+
+        if self.options.smoothing > 0.0:
+            size_wh = (matte.shape[1], matte.shape[0])
+            gray = cv2.resize(cv2.cvtColor(low_bgr, cv2.COLOR_BGR2GRAY), size_wh, interpolation=cv2.INTER_LINEAR)
+            matte = self._smoother.smooth(matte, gray.reshape(matte.shape))
+        clock.mark("smooth")
+
+        edge_alpha = self._edge_alpha(matte, low_bgr, edge_bgr)
+        if self._pyramid.edge_wh == frame_wh:
+            np.copyto(self._alpha, edge_alpha)
+        else:
+            cv2.resize(edge_alpha, frame_wh, dst=self._alpha, interpolation=cv2.INTER_LINEAR)
+        clock.mark("upsample")
+
+        background = self._background(frame_bgr, low_bgr, edge_alpha, time_s)
+        clock.mark("background")
+
+        picture = np.empty_like(frame_bgr) if out is None else out
+        if background is not frame_bgr:
+            self._blender.blend(frame_bgr, background, self._alpha, picture)
+        elif picture is not frame_bgr:
+            np.copyto(picture, frame_bgr)
+        clock.mark("blend")
+        self.stage_ms = clock.stage_ms
+        return picture
+
+    def _edge_alpha(self, matte: np.ndarray, low_bgr: np.ndarray, edge_bgr: np.ndarray) -> np.ndarray:
+        """(he, we) uint8 at the edge resolution."""
+        assert self._pyramid is not None
+        if self.options.refines_edges:
+            refined = self._upsampler.upsample(matte, _shrunk(low_bgr, self._pyramid.coefficients_wh), edge_bgr)
+        else:
+            refined = cv2.resize(matte, self._pyramid.edge_wh, interpolation=cv2.INTER_LINEAR)
+        np.clip(refined, 0.0, 1.0, out=refined)  # convertScaleAbs would fold what is below 0 back up
+        return cv2.LUT(cv2.convertScaleAbs(refined, alpha=255.0), self._curve)
+
+    def _background(
+        self, frame_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray, time_s: float
+    ) -> np.ndarray:
+        """(H, W, 3) uint8: what stands behind the person; the frame itself where nothing is to be done."""
+        assert self._pyramid is not None
+        if self.options.background is not None:
+            return self.options.background.at(self._pyramid.frame_wh, time_s)
+        if self.options.strength == 0.0:
+            return frame_bgr
+        blurred = self._blur.blur(low_bgr, edge_alpha)
+        return cv2.resize(blurred, self._pyramid.frame_wh, dst=self._blurred, interpolation=cv2.INTER_LINEAR)
+
+
+class _StageClock:
+    """Milliseconds from mark to mark."""
+
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+        self._last_ns = time.perf_counter_ns()
+
+    def mark(self, stage: str) -> None:
+        now_ns = time.perf_counter_ns()
+        self.stage_ms[stage] = (now_ns - self._last_ns) / 1e6
+        self._last_ns = now_ns
+
+
+def _divided(size_wh: tuple[int, int], factor: int) -> tuple[int, int]:
+    return max(1, size_wh[0] // factor), max(1, size_wh[1] // factor)
+
+
+def _shrunk(picture: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    if picture.shape[1::-1] == size_wh:
+        return picture
+    return cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)
+
+
+def _check(frame_bgr: np.ndarray, matte: np.ndarray) -> None:
+    if frame_bgr.dtype != np.uint8 or frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3 or frame_bgr.size == 0:
+        raise ValueError(f"frame must be (H, W, 3) uint8 BGR; came {frame_bgr.shape} {frame_bgr.dtype}")
+    if matte.dtype != np.float32 or matte.ndim != 2 or matte.size == 0:
+        raise ValueError(f"matte must be (h, w) float32 in 0..1; came {matte.shape} {matte.dtype}")

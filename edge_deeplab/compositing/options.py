@@ -1,0 +1,38 @@
+"""What compositing is asked to do: one frozen dataclass, the home of its defaults and ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_deeplab.compositing.background import Background
+from edge_deeplab.recipe import check, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompositingOptions:
+    """How a person is set before a background. Every stage can be switched off.
+
+    Attributes:
+        background: what stands behind the person; None blurs the frame's own background.
+        strength: of the blur; its standard deviation is this share of blur.MAX_SIGMA_SHARE of the frame's diagonal.
+            0 shows the frame as it came.
+        smoothing: weight of the past matte where nothing moves (smoothing.MatteSmoother). 0 is off.
+        refines_edges: whether the matte's edge is drawn to the picture's edges (upsampling.GuidedUpsampler) or only
+            enlarged.
+        edge_softness: width of the transition from person to background, 0 as hard as the resolution allows, 1 the
+            matte's own.
+        edge_level: the matte at which person and background weigh the same; below 0.5 the edge leans outward and keeps
+            hair, above it cuts closer.
+    """
+
+    background: Background | None = None
+    strength: float = setting(0.5, low=0.0, high=1.0, help="blur of the background, 0 (none) to 1")
+    smoothing: float = setting(0.7, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95")
+    refines_edges: bool = setting(True, help="draw the person's edge to the picture's own edges")
+    edge_softness: float = setting(0.4, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
+    edge_level: float = setting(
+        0.45, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
