@@ -14,7 +14,7 @@ known here.
     recipe = load_recipe(Path("tune.toml"), TuneRecipe, variables={"DATA": "/data"})
     recipe = override(recipe, {"steps": 50})      # defaults < file < flags
 
-tomllib and json are imported where text is read or written: the device side takes its options from here, and reads none.
+tomllib and json are imported where text is read or written: the device side takes options from here and reads no text.
 """
 
 from __future__ import annotations
