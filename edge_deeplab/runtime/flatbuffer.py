@@ -22,7 +22,7 @@ from edge_deeplab.errors import MissingExtraError, ModelError
 
 IDENTIFIER = b"TFL3"
 # A flatbuffer has no checksum: a damaged one is noticed when an offset in it leads out of the file.
-_DAMAGE = (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, OverflowError, AttributeError)
+_DAMAGE = (struct.error, LookupError, ValueError, TypeError, UnicodeDecodeError, OverflowError, AttributeError)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
