@@ -1,0 +1,232 @@
+"""`edge-deeplab evaluate`: how good models are on a folder of labelled pictures, side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edge_deeplab.cli.predictors import Predictor
+    from edge_deeplab.data.pairs import Pair
+    from edge_deeplab.evaluation.report import Row
+
+PERSON, CLASSES = "person", "classes"
+PIPE_WIDTH = 120  # columns of the table where no terminal says how many it has
+TO_STDOUT = "-"
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Folder with images/ and masks/ of the same names."
+)
+@click.option(
+    "--score",
+    type=click.Choice([PERSON, CLASSES]),
+    help=f"What is scored. [{PERSON} where every model knows a person, else {CLASSES}]",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N pictures, spread evenly over the names.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the LiteRT engine.")
+@click.option(
+    "--min-person-iou", type=click.FloatRange(0, 1), metavar="X", help="Exit with 3 where a model has less than this."
+)
+@click.option(
+    "--min-mean-iou", type=click.FloatRange(0, 1), metavar="X", help="Exit with 3 where a model has less than this."
+)
+@click.option("--json", "json_file", metavar="FILE", help="Also write all figures to FILE; - is stdout alone.")
+@click.option("--force", is_flag=True, help="Replace FILE when it exists.")
+@foreign_options
+def command(
+    models: tuple[str, ...],
+    data: Path,
+    score: str | None,
+    limit: int | None,
+    threads: int,
+    min_person_iou: float | None,
+    min_mean_iou: float | None,
+    json_file: str | None,
+    force: bool,
+    facts: ForeignFacts,
+) -> None:
+    """Score MODEL, or several, on a folder of pairs: one row each.
+
+    A MODEL is a .tflite, .keras or .qat file, or the name of a bundled model. One that carries no manifest needs
+    --labels, --input-range and --activation (and --size where the file leaves it open); they hold for all such models.
+
+    \b
+    person IoU  intersection over union of the person
+    mean IoU    mean of person and background IoU
+    trimap IoU  the same within 2 % of the diagonal around the true edge
+    boundary F  edge pixels within 0.75 % of the diagonal (at least 1 pixel)
+    Each is the mean over the pictures, at their own size, person where its probability is above 0.5.
+    With --score classes, mean IoU is that of PASCAL VOC: over all pixels, label 255 left out.
+    """
+    from edge_deeplab.cli.predictors import open_predictor, refuse_idle_facts
+    from edge_deeplab.data.pairs import PairsFolder
+    from edge_deeplab.errors import OutputError
+
+    target = Path(json_file) if json_file and json_file != TO_STDOUT else None
+    if target and target.exists() and not force:  # before minutes of work; write_json checks again
+        raise OutputError(f"{target}: exists already", next_step="choose another name, or pass --force")
+    if target and not target.parent.is_dir():
+        raise OutputError(f"{target}: cannot be written", came=f"no folder {target.parent}")
+    refuse_idle_facts(list(models), facts)
+    pairs = spread(PairsFolder(data).pairs, limit)
+    predictors = [open_predictor(model, facts, threads=threads) for model in models]
+    try:
+        score = choose_score(score, predictors, min_person_iou)
+        rows = [score_model(name, predictor, pairs, score) for name, predictor in zip(row_names(models), predictors)]
+    finally:
+        for predictor in predictors:
+            predictor.__exit__(None, None, None)
+
+    document = describe(rows, predictors, score, data=data, threads=threads)
+    if target:
+        from edge_deeplab.profiling.report import write_json
+
+        write_json(target, document, overwrite=force)
+    if json_file == TO_STDOUT:
+        from edge_deeplab.profiling.report import to_json
+
+        click.echo(to_json(document), nl=False)
+    else:
+        show(rows, score, title=f"{data.name}: {len(pairs)} pictures")
+    hold_gates(rows, {"person_iou": min_person_iou, "mean_iou": min_mean_iou})
+
+
+def spread(pairs: tuple[Pair, ...], limit: int | None) -> tuple[Pair, ...]:
+    """At most `limit` pairs, evenly spaced, so that every source in a sorted folder has its share."""
+    if limit is None or limit >= len(pairs):
+        return pairs
+    return tuple(pairs[index * len(pairs) // limit] for index in range(limit))
+
+
+def row_names(models: tuple[str, ...]) -> list[str]:
+    """A short name for each model: its file's name, or as typed where two files share it."""
+    short = [Path(model).name for model in models]
+    return [name if short.count(name) == 1 else model for name, model in zip(short, models)]
+
+
+def choose_score(score: str | None, predictors: list[Predictor], min_person_iou: float | None) -> str:
+    """Person or classes. Raises UsageError where the models or the gate do not go with it."""
+    from edge_deeplab.errors import UsageError
+
+    without = [predictor.path.name for predictor in predictors if predictor.manifest.person_class is None]
+    if score is None:
+        score = CLASSES if without else PERSON
+    if score == PERSON and without:
+        raise UsageError(f"--score {PERSON}: no person class in {', '.join(without)}", next_step="give --person-class")
+    if score == CLASSES and min_person_iou is not None:
+        raise UsageError(f"--min-person-iou: goes with --score {PERSON}", came=f"--score {CLASSES}",
+                         next_step="use --min-mean-iou")  # fmt: skip
+    if score == CLASSES and len({predictor.manifest.labels for predictor in predictors}) > 1:
+        raise UsageError(f"--score {CLASSES}: the models have different labels",
+                         came="; ".join(f"{one.path.name}: {len(one.manifest.labels)} labels" for one in predictors),
+                         next_step="score them one by one")  # fmt: skip
+    return score
+
+
+def score_model(name: str, predictor: Predictor, pairs: tuple[Pair, ...], score: str) -> Row[Any]:
+    """Runs one model over the pairs, with a bar on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from edge_deeplab.evaluation.report import Row
+    from edge_deeplab.evaluation.runner import evaluate_classes, evaluate_pairs
+
+    labels = predictor.manifest.labels
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=len(pairs))
+
+        def on_progress(done: int) -> None:
+            progress.update(task, completed=done)
+
+        if score == PERSON:
+            person = person_masks(pairs)
+            report: Any = evaluate_pairs(person, predictor.matte, on_progress=on_progress)
+        else:
+            labelled = ((pair.name, *pair.read(classes=len(labels))) for pair in pairs)
+            report = evaluate_classes(labelled, predictor.probabilities, labels, on_progress=on_progress)
+    return Row(name=name, kind=predictor.kind, size_hw=predictor.manifest.size_hw, report=report)
+
+
+def person_masks(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Pictures with the mask of the person. Raises DataError for a mask with void pixels, which has no such figures."""
+    from edge_deeplab.data.pairs import IGNORE
+    from edge_deeplab.errors import DataError
+
+    for pair in pairs:
+        image, labels = pair.read(classes=2)
+        if (labels == IGNORE).any():
+            raise DataError(f"{pair.mask_path}: has void pixels (255 beside 1)", allowed="0 and 255, or 0 and 1",
+                            next_step=f"score it with --score {CLASSES}")  # fmt: skip
+        yield pair.name, image, labels == 1
+
+
+def describe(
+    rows: list[Row[Any]], predictors: list[Predictor], score: str, *, data: Path, threads: int
+) -> dict[str, Any]:
+    """Everything as plain values: what ran on what, the figures, and those of every picture."""
+    import hashlib
+
+    from edge_deeplab import __version__
+    from edge_deeplab.runtime.interpreter import engine_name
+
+    return {
+        "format": 1,
+        "edge_deeplab": __version__,
+        "score": score,
+        "data": data.resolve().name,
+        "engine": list(engine_name()),
+        "threads": threads,
+        "models": [
+            {
+                "model": row.name,
+                "kind": row.kind,
+                "size_hw": list(row.size_hw),
+                "sha256": hashlib.sha256(predictor.path.read_bytes()).hexdigest(),
+                "size_bytes": predictor.path.stat().st_size,
+                **row.report.to_dict(),
+            }
+            for row, predictor in zip(rows, predictors, strict=True)
+        ],
+    }
+
+
+def show(rows: list[Row[Any]], score: str, *, title: str) -> None:
+    """Prints the table."""
+    from rich.console import Console
+
+    from edge_deeplab.evaluation.report import class_table, per_class_table, person_table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    if score == PERSON:
+        console.print(person_table(rows, title=title))
+        return
+    console.print(class_table(rows, title=title))
+    console.print()
+    console.print(per_class_table(rows))
+
+
+def hold_gates(rows: list[Row[Any]], least: dict[str, float | None]) -> None:
+    """Raises GateError naming every model and figure below its gate."""
+    from edge_deeplab.errors import GateError
+
+    missed = [
+        f"{row.name} has {figure.replace('_iou', ' IoU')} {getattr(row.report, figure):.4f}, asked for {floor:g}"
+        for figure, floor in least.items()
+        if floor is not None
+        for row in rows
+        if getattr(row.report, figure) < floor
+    ]
+    if missed:
+        raise GateError("gate missed: " + "; ".join(missed))
