@@ -2,9 +2,10 @@
 
     ensure_loads(Path("foreign.tflite"))      # returns, or raises ModelError with one line
 
-An int8 ADD whose input scale is more than 256 times its output's ends in SIGABRT inside Prepare; no Python exception
-comes. So a file that is not known good is loaded and run once by `python -m edge_deeplab.runtime.probe PATH` before
-this process touches it. Files that passed are remembered by content, engine and kernels in the user's cache.
+An int8 ADD whose input scale is far beyond its output's (2**19 times, measured on LiteRT 2.3) ends in SIGABRT inside
+Prepare, without a Python exception; exploding activations of an untrained network make such files. So a file that is
+not known good is loaded and run once by `python -m edge_deeplab.runtime.probe PATH` before this process touches it.
+Files that passed are remembered by content, engine and kernels in the user's cache.
 
 What only a first load needs is imported there: every program of the device side imports this module.
 """
