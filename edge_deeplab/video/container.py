@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from edge_deeplab.errors import InputError, MissingExtraError
-from edge_deeplab.video.frames import Frame, MediaFacts, fine_time_base, rate_text
+from edge_deeplab.video.frames import Frame, MediaFacts, fine_time_base, rate_from_float, rate_text
 from edge_deeplab.video.source_life import SourceLife
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ UNSPECIFIED = 2  # a colour field that says nothing, ITU-T H.273
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics
 QUARTER_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 ENDS_EARLY_S = 0.5
+NANOSECOND_ROUNDING = Fraction(1, 10**7)  # half a nanosecond of the 4 ms of 240 fps, and FFmpeg's own rounding
 
 
 def has_pyav() -> bool:
@@ -80,7 +81,7 @@ class PyavVideoSource(SourceLife):
         self._turns = round(self._first.rotation / 90) % 4
         self._wh = (self._first.width, self._first.height)
         self.size_wh = self._wh[::-1] if self._turns % 2 else self._wh
-        self.fps = self._stream.guessed_rate or self._stream.average_rate
+        self.fps = _meant_rate(self._stream.guessed_rate or self._stream.average_rate)
         self.media = self._facts()
         self.frame_count = self._stream.frames or self._count_from_duration()
         self._note_what_is_lost()
@@ -223,6 +224,12 @@ def _open_container(path: Path) -> InputContainer:
             f"{path}: is no video that can be read", came=getattr(error, "strerror", None) or str(error),
             next_step="it may be truncated, or of another kind",
         ) from error  # fmt: skip
+
+
+def _meant_rate(fps: Fraction | None) -> Fraction | None:
+    """Matroska stores a frame's duration in whole nanoseconds, so 60000/1001 comes back as 19001/317."""
+    near = rate_from_float(float(fps)) if fps else None
+    return near if fps and near and abs(near / fps - 1) < NANOSECOND_ROUNDING else fps
 
 
 def _first_video(container: InputContainer, path: Path) -> VideoStream:

@@ -22,6 +22,9 @@ from edge_deeplab.video.source_life import SourceLife, quiet_opencv
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 DEFAULT_FPS = Fraction(30)
+FAILED_READS = (
+    250  # a damaged stretch may go on until the next key frame, which encoders set every 250 frames or sooner
+)
 NOT_KEPT = (
     "written by OpenCV as MPEG-4 Part 2, which browsers do not play, without sound, exact time stamps and pixel shape:"
     " pip install 'edge-deeplab[media]' keeps them"
@@ -37,24 +40,22 @@ class OpencvVideoSource(SourceLife):
     def __init__(self, path: Path) -> None:
         super().__init__()
         check_video_file(path)
-        self._path = path
+        self._path, self._reads = path, 0
         with quiet_opencv():
             self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        self._first: np.ndarray
-        is_read = self._capture.isOpened()
-        if is_read:
-            is_read, self._first = self._capture.read()
-        if not is_read:
+        self._count_said = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        first = self._read()
+        if first is None:
             self._capture.release()
             raise InputError(
                 f"{path}: is no video that can be read", next_step="it may be empty, truncated, or of another kind"
             )
+        self._first = first
         self._first_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         self.size_wh = (self._first.shape[1], self._first.shape[0])
         self.fps = rate_from_float(self._capture.get(cv2.CAP_PROP_FPS))
         self.media = MediaFacts(fps=self.fps)
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.frame_count = count if count > 0 else None
+        self.frame_count = self._count_said or None
 
     def describe(self) -> str:
         """One line: what it is, size, rate."""
@@ -64,16 +65,27 @@ class OpencvVideoSource(SourceLife):
         index, time_s, bgr = 0, 0.0, self._first
         while True:
             yield Frame(index, time_s, bgr)
-            is_read, bgr = self._capture.read()
-            if not is_read:
+            following = self._read()
+            if following is None:
                 break
-            index += 1
+            index, bgr = index + 1, following
             told_s = (self._capture.get(cv2.CAP_PROP_POS_MSEC) - self._first_ms) / 1000
             # Some files tell no times (0 for every frame); a steady rate is the best that is known then.
             time_s = told_s if told_s > time_s else time_s + float(1 / (self.fps or DEFAULT_FPS))
-        missing = (self.frame_count or 0) - (index + 1)
+        missing = self._count_said - (index + 1)
         if missing > 0:
-            self.notes.append(f"{self._path}: {missing} of {self.frame_count} frames could not be decoded")
+            self.notes.append(f"{self._path}: {missing} of {self._count_said} frames could not be decoded")
+
+    def _read(self) -> np.ndarray | None:
+        """The next picture, damaged ones left out; None at the end. OpenCV tells the two apart by no word."""
+        for _ in range(FAILED_READS):
+            is_read, bgr = self._capture.read()
+            self._reads += 1
+            if is_read:
+                return bgr
+            if self._reads > self._count_said:
+                return None
+        return None
 
     def _release(self) -> None:
         self._capture.release()

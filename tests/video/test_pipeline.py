@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -19,10 +20,17 @@ from edge_deeplab.video.sink import NullSink
 WAIT_S = 10.0
 
 
+def do_nothing(index: int) -> None: ...
+
+
+def hand_on(frame: Frame) -> np.ndarray:
+    return frame.bgr
+
+
 class CountingSource:
     """Frames whose pixels say their index; `gate` is called before each."""
 
-    def __init__(self, count: int, *, is_live: bool = False, gate=lambda index: None) -> None:
+    def __init__(self, count: int, *, is_live: bool = False, gate=do_nothing) -> None:
         self.is_live, self.fps, self.size_wh = is_live, Fraction(30), (4, 2)
         self.frame_count = None if is_live else count
         self.media, self.notes = MediaFacts(), []
@@ -45,7 +53,7 @@ class CountingSource:
 
 
 class RememberingSink(NullSink):
-    def __init__(self, on_write=lambda index: None) -> None:
+    def __init__(self, on_write=do_nothing) -> None:
         super().__init__()
         self.values: list[int] = []
         self.is_finished = False
@@ -59,18 +67,20 @@ class RememberingSink(NullSink):
         self.is_finished = True
 
 
-class Broken(Exception):
+class BrokenStageError(Exception):
     pass
 
 
-def fail_at(place: int):
-    def check(value) -> np.ndarray:
-        index = value.index if isinstance(value, Frame) else value
-        if index == place:
-            raise Broken(place)
-        return value.bgr if isinstance(value, Frame) else None
+def breaking_at(place: int) -> Callable[..., np.ndarray]:
+    """A function that hands its frame on `place` times, then fails; without a frame it hands on an empty mapping."""
+    calls = itertools.count()
 
-    return check
+    def run(given=None, *_):
+        if next(calls) >= place:
+            raise BrokenStageError
+        return given.bgr if isinstance(given, Frame) else {}
+
+    return run
 
 
 def video_threads() -> list[threading.Thread]:
@@ -78,45 +88,20 @@ def video_threads() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize("is_live", [False, True])
-@pytest.mark.parametrize("stage", ["capture", "process", "write", "progress", "inner"])
+@pytest.mark.parametrize("stage", ["capture", "process", "inner_stages", "write", "on_progress"])
 def test_an_error_in_any_stage_stops_all_stages_and_reaches_the_caller(stage, is_live, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0)
-    pace = (lambda index: time.sleep(0.001)) if is_live else (lambda index: None)
-    source = CountingSource(100_000, is_live=is_live, gate=fail_at(20) if stage == "capture" else pace)
-    sink = RememberingSink(fail_at_or_later(20) if stage == "write" else lambda index: None)
-    calls = iter(range(100_000))
-
-    def count_then_fail(*_):
-        if next(calls) == 20:
-            raise Broken
-        return {}
-
+    broken = breaking_at(20)
+    pace = (lambda index: time.sleep(0.001)) if is_live else do_nothing
+    source = CountingSource(10**9, is_live=is_live, gate=broken if stage == "capture" else pace)
+    sink = RememberingSink(broken if stage == "write" else do_nothing)
+    callbacks = {stage: broken} if stage in ("inner_stages", "on_progress") else {}
     started_s = time.monotonic()
-    with pytest.raises(Broken):
-        run_pipeline(
-            source,
-            count_then_fail_process if stage == "process" else lambda frame: frame.bgr,
-            sink,
-            on_progress=count_then_fail if stage == "progress" else None,
-            inner_stages=count_then_fail if stage == "inner" else None,
-        )
+    with pytest.raises(BrokenStageError):
+        run_pipeline(source, broken if stage == "process" else hand_on, sink, **callbacks)
     assert time.monotonic() - started_s < WAIT_S
     assert not video_threads()
     assert not sink.is_finished
-
-
-def fail_at_or_later(place: int):
-    def check(index: int) -> None:
-        if index >= place:
-            raise Broken(index)
-
-    return check
-
-
-def count_then_fail_process(frame: Frame) -> np.ndarray:
-    if frame.index >= 20:
-        raise Broken(frame.index)
-    return frame.bgr
 
 
 @pytest.mark.parametrize("slow", ["none", "process", "write"])
@@ -126,7 +111,7 @@ def test_a_file_loses_no_frame_and_keeps_order(slow) -> None:
             time.sleep(0.002)
         return frame.bgr
 
-    sink = RememberingSink((lambda index: time.sleep(0.002)) if slow == "write" else (lambda index: None))
+    sink = RememberingSink((lambda index: time.sleep(0.002)) if slow == "write" else do_nothing)
     report = run_pipeline(CountingSource(200), process, sink)
     assert sink.values == list(range(200))
     assert (report.frames, report.dropped, report.was_stopped) == (200, 0, False)
@@ -156,7 +141,7 @@ def test_live_the_newest_frame_wins_and_every_drop_is_counted() -> None:
 def test_stop_ends_an_endless_source_and_writes_what_is_processed() -> None:
     stop = threading.Event()
     sink = RememberingSink(lambda index: stop.set() if index == 10 else None)
-    report = run_pipeline(CountingSource(10**9), lambda frame: frame.bgr, sink, stop=stop)
+    report = run_pipeline(CountingSource(10**9), hand_on, sink, stop=stop)
     assert report.was_stopped
     assert not sink.is_finished
     assert sink.values == list(range(len(sink.values)))
@@ -174,7 +159,7 @@ def test_a_stage_that_hangs_is_named_after_a_bounded_wait(monkeypatch) -> None:
 
     try:
         with pytest.raises(DeviceError, match="capture stage did not stop"):
-            run_pipeline(CountingSource(10, gate=gate), lambda frame: frame.bgr, RememberingSink(), stop=stop)
+            run_pipeline(CountingSource(10, gate=gate), hand_on, RememberingSink(), stop=stop)
     finally:
         release.set()
 
@@ -185,13 +170,13 @@ def test_an_interruption_of_the_caller_ends_the_threads() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_pipeline(CountingSource(10**9), lambda frame: frame.bgr, RememberingSink(interrupt))
+        run_pipeline(CountingSource(10**9), hand_on, RememberingSink(interrupt))
     assert not video_threads()
 
 
 def test_the_report_counts_every_stage_and_tells_the_warm_up_apart() -> None:
     report = run_pipeline(
-        CountingSource(40), lambda frame: frame.bgr, RememberingSink(),
+        CountingSource(40), hand_on, RememberingSink(),
         inner_stages=lambda: {"invoke": 2.0}, warmup_frames=5,
     )  # fmt: skip
     assert set(report.stages) == {"capture", "process", "process/invoke", "write", "latency"}
@@ -207,11 +192,11 @@ def test_progress_comes_at_a_bounded_rate_and_at_the_end(monkeypatch) -> None:
     told: list[Progress] = []
     monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0.02)
     run_pipeline(
-        CountingSource(100), lambda frame: frame.bgr, RememberingSink(lambda index: time.sleep(0.001)),
+        CountingSource(100), hand_on, RememberingSink(lambda index: time.sleep(0.001)),
         on_progress=told.append,
     )  # fmt: skip
     assert 2 <= len(told) <= 100
-    assert all(later.elapsed_s - earlier.elapsed_s >= 0.02 for earlier, later in zip(told[:-1], told[1:-1]))
+    assert all(later.elapsed_s - earlier.elapsed_s >= 0.02 for earlier, later in itertools.pairwise(told[:-1]))
     assert (told[-1].frames, told[-1].total, told[-1].left_s) == (100, 100, 0.0)
     assert told[0].left_s is not None and told[0].fps is not None
 
