@@ -4,7 +4,7 @@ Standard library alone, so that importing it costs the measured program nothing.
 
     milestones = Milestones()
     milestones.reach("imports")
-    milestones.reach("first inference")
+    milestones.reach("first inference", is_ready=True)
     milestones.write(sys.stdout)
 """
 
@@ -26,10 +26,11 @@ class Milestones:
         self._reached: list[dict[str, Any]] = []
         self.reach(STARTED)
 
-    def reach(self, name: str) -> None:
-        """Stamps the step `name`, to be called when it is done."""
+    def reach(self, name: str, *, is_ready: bool = False) -> None:
+        """Stamps the step `name`, to be called when it is done; `is_ready` marks the end of the start-up."""
         now_ns = time.monotonic_ns()
-        self._reached.append({"name": name, "monotonic_ns": now_ns, "peak_memory_bytes": peak_memory_bytes()})
+        peak = peak_memory_bytes()
+        self._reached.append({"name": name, "monotonic_ns": now_ns, "peak_memory_bytes": peak, "is_ready": is_ready})
 
     def write(self, stream: TextIO) -> None:
         """Writes all steps as one line of JSON; it has to be the last line of the stream."""

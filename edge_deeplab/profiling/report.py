@@ -40,13 +40,17 @@ class FrameProfile:
     Attributes:
         size_wh: of the frame, in pixels.
         threads: of the engine.
+        opencv_threads: what OpenCV may use for all that is not the engine's.
         result: what was made of the frame, e.g. "portrait blur".
+        shows: what the frames show.
         stages: the measurement.
     """
 
     size_wh: tuple[int, int]
     threads: int
+    opencv_threads: int
     result: str
+    shows: str
     stages: StageProfile
 
 
@@ -86,7 +90,9 @@ class ProfileReport:
             else {
                 "size_wh": list(frame.size_wh),
                 "threads": frame.threads,
+                "opencv_threads": frame.opencv_threads,
                 "result": frame.result,
+                "shows": frame.shows,
                 **frame.stages.to_dict(),
             },
             "frame_start": self.frame_start.to_dict() if self.frame_start else None,
@@ -204,7 +210,10 @@ def _latency_table(report: ProfileReport) -> Table:
 
 def _frame_table(frame: FrameProfile) -> Table:
     width, height = frame.size_wh
-    title = f"One {width} x {height} frame, {frame.result}, {frame.threads} engine thread(s), ms"
+    title = (
+        f"One {width} x {height} frame of the {frame.shows}, {frame.result}, ms"
+        f" (threads: engine {frame.threads}, OpenCV {frame.opencv_threads})"
+    )
     table = _table(title, "stage", "median", "p90", "p99", "share")
     for name, stats in frame.stages.stages.items():
         share = f"{frame.stages.shares[name]:.0%}"
@@ -222,7 +231,8 @@ def _start_table(starts: Mapping[str, StartupReport]) -> Table:
     for name, start in starts.items():
         for step in start.steps:
             peak = "unknown" if step.peak_memory_bytes is None else f"{step.peak_memory_bytes / MIB:.0f}"
-            table.add_row(f"{name}: {step.name}", _ms(step.took_ms), _ms(step.at_ms), peak)
+            label = f"{name}: {step.name}" + (" (start-up done)" if step.is_ready else "")
+            table.add_row(label, _ms(step.took_ms), _ms(step.at_ms), peak)
         table.add_section()
     return table
 
@@ -232,7 +242,7 @@ def _table(title: str | None, *columns: str, plain: bool = False) -> Table:
 
     table = Table(title=title, title_justify="left", show_header=not plain)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if plain or index == 0 else "right")
+        table.add_column(column, justify="left" if plain or index == 0 else "right", overflow="fold")
     return table
 
 
