@@ -1,0 +1,76 @@
+"""The window sink: keys and closing reach the caller, files play at their speed, no window is one line."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_deeplab.errors import DeviceError
+from edge_deeplab.video.sink import SinkOptions, open_sink
+
+FRAME = np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """OpenCV's window calls, which a headless build lacks: `keys` to be pressed, `visible`, waits asked for."""
+
+    screen = SimpleNamespace(keys=[], waits_ms=[], visible=1.0, shown=0)
+
+    def wait_key(delay_ms: int) -> int:
+        screen.waits_ms.append(delay_ms)
+        return screen.keys.pop(0) if screen.keys else -1
+
+    def show(*_) -> None:
+        screen.shown += 1
+
+    for name in ("namedWindow", "resizeWindow", "destroyWindow"):
+        monkeypatch.setattr(cv2, name, lambda *_: None, raising=False)
+    monkeypatch.setattr(cv2, "imshow", show, raising=False)
+    monkeypatch.setattr(cv2, "waitKey", wait_key, raising=False)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: screen.visible, raising=False)
+    return screen
+
+
+def test_keys_are_handed_to_the_callback(screen) -> None:
+    pressed: list[str] = []
+    screen.keys = [ord("q"), -1, 27, 0x100000 | ord("b"), 32]  # some toolkits set bits above the key
+    with open_sink("window", SinkOptions(on_key=pressed.append)) as sink:
+        for index in range(5):
+            sink.write(FRAME, index / 30)
+    assert pressed == ["q", "escape", "b", "space"]
+
+
+def test_closing_the_window_is_told_once_and_shows_no_more(screen) -> None:
+    closed: list[int] = []
+    with open_sink("window", SinkOptions(on_closed=lambda: closed.append(1))) as sink:
+        sink.write(FRAME, 0.0)
+        screen.visible = 0.0
+        for index in range(1, 5):
+            sink.write(FRAME, index / 30)
+    assert closed == [1] and screen.shown == 2
+
+
+def test_a_file_is_shown_at_its_own_speed_and_a_camera_at_once(screen) -> None:
+    for is_paced, expected_ms in ((True, 500), (False, 1)):
+        screen.waits_ms.clear()
+        with open_sink("window", SinkOptions(is_paced=is_paced)) as sink:
+            began_s = time.perf_counter()
+            sink.write(FRAME, 0.0)
+            sink.write(FRAME, 0.5)
+            late_ms = (time.perf_counter() - began_s) * 1000
+        assert screen.waits_ms[0] == 1
+        assert expected_ms - late_ms - 1 <= screen.waits_ms[1] <= expected_ms
+
+
+def test_headless_opencv_is_one_line_with_both_ways_out(capfd) -> None:
+    if "GUI:                           NONE" not in cv2.getBuildInformation():
+        pytest.skip("this OpenCV has windows")
+    with pytest.raises(DeviceError, match=r"edge-deeplab\[device\].*--output") as caught:
+        open_sink("window")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
