@@ -20,6 +20,7 @@ from edge_deeplab.runtime.interpreter import TensorInfo
 from edge_deeplab.runtime.quantized_io import dequantize, real_table
 
 _PLANE_LIMIT = 64  # above it, np.argmax over the contiguous last axis is as fast as going plane by plane
+_SCALAR_PIXELS = 4  # OpenCV's binding takes an array of up to 4 numbers for a scalar
 
 
 class OutputReader(Protocol):
@@ -122,7 +123,8 @@ class ChannelsReader:
 
     def classes(self, raw: np.ndarray) -> np.ndarray:
         """As OutputReader.classes. Raw values are compared: scale and activation keep their order."""
-        if self._count > _PLANE_LIMIT or raw.dtype == np.int16:
+        pixels = raw.shape[0] * raw.shape[1]
+        if self._count > _PLANE_LIMIT or raw.dtype == np.int16 or pixels <= _SCALAR_PIXELS:
             return raw.argmax(axis=-1).astype(_label_dtype(self._count))
         planes = cv2.split(raw)
         best, labels = planes[0], np.zeros(raw.shape[:2], np.uint8)
