@@ -4,7 +4,7 @@ One pass over any iterable of pictures, folder or video, in memory that does not
 
     chosen = choose_samples(pictures, SamplingRecipe(count=200, size_hw=(256, 256)))
 
-Method. A picture nearer than NEAR_DUPLICATE to one already held is rejected. Of the others
+Method. A picture nearer than NEAR_DUPLICATE to one of the last 20,000 others is rejected. Of the rest
 - a random share is kept by reservoir sampling (Vitter 1985, algorithm R): the typical ones;
 - a pool of pictures far apart is kept by the doubling algorithm (Charikar et al. 1997, section 3): when it is full,
   the distance its members must keep grows and it is thinned.
@@ -15,35 +15,25 @@ that clip; extremes alone would set ranges by oddities.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edge_deeplab.calibration.descriptors import NEAR_DUPLICATE, Look
+from edge_deeplab.calibration.recipe import SamplingRecipe
 from edge_deeplab.errors import DataError
-from edge_deeplab.imaging.resize import Fit, fit_image
-from edge_deeplab.recipe import check, setting
+from edge_deeplab.imaging.resize import fit_image
 
 _POOL_FACTOR, _POOL_EXTRA = 4, 1000
 """The pool holds four times the samples asked for, but never more than a thousand more: it is memory."""
 
+_REMEMBERED = 20_000
+"""How many distinct pictures a new one is compared with: 2 MB, and about half a millisecond for each new picture."""
+
 _GROWTH = 1.25
 """Gentler than the factor 2 of the paper, so the pool stays nearly full; it costs a few more thinnings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingRecipe:
-    """What a calibration set is asked to be."""
-
-    count: int = setting(200, low=1, high=2000, help="samples to choose")
-    seed: int = setting(0, low=0, high=2**32 - 1, help="seed of the choice")
-    size_hw: tuple[int, int] = setting((256, 256), low=16, high=4096, help="height and width of the samples, pixels")
-    fit: Fit = setting("stretch", help="how a picture of another shape is brought to that size")
-    coverage: float = setting(0.5, low=0.0, high=1.0, help="share chosen to lie far apart; the rest is drawn at random")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +85,27 @@ class Choice:
     seen: dict[str, int]
     near_duplicates: int
     radius: float
+
+
+class _Seen:
+    """The vectors of the last distinct pictures."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._vectors = np.empty((0, 0), np.float32)
+
+    def holds(self, look: Look) -> bool:
+        """Whether one of them is a near duplicate of this one."""
+        held = self._vectors[: min(self.count, len(self._vectors))]
+        return bool(len(held)) and float(np.square(held - look.vector).sum(axis=1).min()) < NEAR_DUPLICATE**2
+
+    def add(self, look: Look) -> None:
+        if self.count == len(self._vectors) < _REMEMBERED:
+            grown = np.empty((min(max(256, 2 * self.count), _REMEMBERED), look.vector.size), np.float32)
+            grown[: self.count] = self._vectors.reshape(-1, look.vector.size)
+            self._vectors = grown
+        self._vectors[self.count % len(self._vectors)] = look.vector
+        self.count += 1
 
 
 class _Pool:
@@ -149,18 +160,18 @@ def choose_samples(
     pool = _Pool(min(_POOL_FACTOR * recipe.count, recipe.count + _POOL_EXTRA))
     reservoir: list[tuple[int, Sample]] = []
     seen: dict[str, int] = {}
-    near_duplicates = distinct = 0
+    distinct, near_duplicates = _Seen(), 0
     for order, picture in enumerate(pictures):
         seen[picture.source] = seen.get(picture.source, 0) + 1
         if on_progress is not None:
             on_progress(order + 1)
         look = Look.of(picture.image)
-        distance = pool.distance(look)
-        if distance < NEAR_DUPLICATE:
+        if distinct.holds(look):
             near_duplicates += 1
             continue
-        distinct += 1
-        slot = len(reservoir) if distinct <= typical else int(rng.integers(distinct))
+        distinct.add(look)
+        distance = pool.distance(look)
+        slot = len(reservoir) if distinct.count <= typical else int(rng.integers(distinct.count))
         if slot >= typical and distance < pool.spacing:
             continue
         height, width = picture.image.shape[:2]
@@ -182,7 +193,7 @@ def choose_samples(
 
 
 def _take(typical: list[tuple[int, Sample]], pool: list[tuple[int, Sample]], count: int) -> tuple[list[Sample], float]:
-    """Typical ones but for near duplicates among them, then the pool's farthest until `count` are taken."""
+    """The typical ones, then the pool's farthest until `count` are taken, in the order they were seen."""
     everyone = dict(typical) | dict(pool)
     order = sorted(everyone)
     vectors = np.stack([everyone[index].look.vector for index in order])
@@ -194,12 +205,11 @@ def _take(typical: list[tuple[int, Sample]], pool: list[tuple[int, Sample]], cou
         why[index] = reason
         np.minimum(to_nearest, np.linalg.norm(vectors - vectors[place[index]], axis=1), out=to_nearest)
 
-    for index, _ in sorted(typical):
-        if to_nearest[place[index]] >= NEAR_DUPLICATE:
-            take(index, "typical")
+    for index, _ in typical:
+        take(index, "typical")
     if not why:  # nothing typical was asked for: begin in the middle
         take(order[int(np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).argmin())], "coverage")
     while len(why) < count and to_nearest.max() >= NEAR_DUPLICATE:
         take(order[int(to_nearest.argmax())], "coverage")
-    samples = [Sample(**{**vars(everyone[index]), "why": why[index]}) for index in order if index in why]
+    samples = [dataclasses.replace(everyone[index], why=why[index]) for index in order if index in why]
     return samples, float(to_nearest.max())

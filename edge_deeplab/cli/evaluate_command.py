@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
+from edge_deeplab.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,23 +137,13 @@ def choose_score(score: str | None, predictors: list[Predictor], min_person_iou:
 
 def score_model(name: str, predictor: Predictor, pairs: tuple[Pair, ...], score: str) -> Row[Any]:
     """Runs one model over the pairs, with a bar on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from edge_deeplab.evaluation.report import Row
     from edge_deeplab.evaluation.runner import evaluate_classes, evaluate_pairs
 
     labels = predictor.manifest.labels
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=len(pairs))
-
-        def on_progress(done: int) -> None:
-            progress.update(task, completed=done)
-
+    with progress_bar(name, total=len(pairs)) as on_progress:
         if score == PERSON:
-            person = person_masks(pairs)
-            report: Any = evaluate_pairs(person, predictor.matte, on_progress=on_progress)
+            report: Any = evaluate_pairs(person_masks(pairs), predictor.matte, on_progress=on_progress)
         else:
             labelled = ((pair.name, *pair.read(classes=len(labels))) for pair in pairs)
             report = evaluate_classes(labelled, predictor.probabilities, labels, on_progress=on_progress)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edge_deeplab.calibration.artifact import FACTS, SAMPLES, CalibrationSet
-from edge_deeplab.calibration.sampling import Choice, Picture, SamplingRecipe, choose_samples
+from edge_deeplab.calibration.recipe import SamplingRecipe
+from edge_deeplab.calibration.sampling import Choice, Picture, choose_samples
 from edge_deeplab.errors import InputError, OutputError
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge_deeplab.calibration.descriptors import NEAR_DUPLICATE
-from edge_deeplab.calibration.sampling import Picture, SamplingRecipe, choose_samples
+from edge_deeplab.calibration.recipe import SamplingRecipe
+from edge_deeplab.calibration.sampling import Picture, choose_samples
 from edge_deeplab.errors import DataError, RecipeError
 
 SIZE_HW = (32, 48)
