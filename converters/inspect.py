@@ -24,9 +24,10 @@ from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord, Tflite
 from edge_deeplab.runtime.interpreter import engine_name
 
 REQUANTIZERS = ("QUANTIZE", "DEQUANTIZE")
-# LiteRT's int8 ADD aborts the process inside Prepare (SIGABRT) where an input's scale is more than this many times
-# its output's.
-LARGEST_ADD_RATIO = 256.0
+# An int8 ADD's input scale over its output's, as measured on ai-edge-litert 2.3.0: XNNPACK takes what lies between
+# these two and leaves the rest to the plain kernel, which aborts the process inside Prepare (SIGABRT) from 2**19 on.
+DELEGATED_ADD_RATIOS = (2.0**-10, 2.0**8)
+ABORTING_ADD_RATIO = 2.0**19
 _END_DTYPES = ("int8", "uint8", "float32")
 _INDEX_DTYPES = ("int32", "int64")
 
@@ -263,17 +264,30 @@ def _from_to(operator: OperatorRecord) -> str:
 def _warnings(model: TfliteFile) -> list[str]:
     found = []
     for operator in model.operators:
-        scales = [tensor.scales for tensor in operator.inputs if tensor is not None]
-        if operator.name == "ADD" and operator.outputs[0].scales.size == 1 and all(s.size == 1 for s in scales):
-            ratio = max(float(scale[0]) for scale in scales) / float(operator.outputs[0].scales[0])
-            if ratio > LARGEST_ADD_RATIO:
-                found.append(
-                    f"ADD {layer_name(operator)}: an input's scale is {ratio:.0f} times its output's, over"
-                    f" {LARGEST_ADD_RATIO:.0f} the interpreter aborts: its range was not calibrated"
-                )
+        if operator.name == "ADD":
+            ratios = _input_output_ratios(operator)
+            found += [f"ADD {layer_name(operator)}: {text}" for text in map(_add_warning, ratios) if text is not None]
     if any(operator.name == "SPACE_TO_BATCH_ND" for operator in model.operators):
         found.append("SPACE_TO_BATCH_ND: dilated convolutions were taken apart: convert with a fixed batch of 1")
     return found
+
+
+def _input_output_ratios(operator: OperatorRecord) -> list[float]:
+    """Each input's scale over the output's; none where they are not quantized per tensor."""
+    tensors = [*(tensor for tensor in operator.inputs if tensor is not None), operator.outputs[0]]
+    if any(tensor.scales.size != 1 for tensor in tensors):
+        return []
+    made = float(tensors[-1].scales[0])
+    return sorted({float(tensor.scales[0]) / made for tensor in tensors[:-1]})
+
+
+def _add_warning(ratio: float) -> str | None:
+    low, high = DELEGATED_ADD_RATIOS
+    if ratio >= ABORTING_ADD_RATIO:
+        return f"an input's scale is {ratio:.3g} times its output's: the interpreter aborts; calibrate its range"
+    if not low <= ratio < high:
+        return f"an input's scale is {ratio:.3g} times its output's: the delegate leaves it; calibrate its range"
+    return None
 
 
 def _used_tensors(model: TfliteFile) -> list[TensorRecord]:

@@ -102,6 +102,7 @@ def write_table(table: str, values: Mapping[str, Any], *, identifier: bytes) -> 
     Raises: KeyError or ValueError for a field, an enum's or a union's name the schema does not know.
     """
     builder = _flatbuffers().Builder(1024)
+    builder.ForceDefaults(True)  # a value given is a value written, also when it is the schema's default
     builder.Finish(_write(builder, table, values), file_identifier=identifier)
     return bytes(builder.Output())
 

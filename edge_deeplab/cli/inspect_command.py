@@ -90,7 +90,8 @@ def _manifest_lines(report: ModelReport) -> Iterator[str]:
         yield "manifest       none: programs have to be told labels, input range and activation"
         return
     person = "none" if manifest.person_class is None else manifest.labels[manifest.person_class]
-    yield f"manifest       {manifest.name}: {len(manifest.labels)} labels ({', '.join(manifest.labels)}), person: {person}"
+    labels = ", ".join(manifest.labels)
+    yield f"manifest       {manifest.name}: {len(manifest.labels)} labels ({labels}), person: {person}"
     yield (
         f"               input {manifest.size_hw[0]}x{manifest.size_hw[1]} {manifest.fit}, range"
         f" {manifest.input_range[0]:g}..{manifest.input_range[1]:g}, mean {_numbers(manifest.mean)},"

@@ -56,5 +56,5 @@ def test_a_real_model_computes_the_same(shared: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(ModelError, match="no .tflite file"):
+    with pytest.raises(ModelError, match=r"no \.tflite file"):
         replace_metadata(b"not a model", {})
