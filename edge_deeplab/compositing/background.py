@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 
+from edge_deeplab.compositing.options import Background
 from edge_deeplab.errors import UsageError, nearest
 from edge_deeplab.imaging.decode import read_image
 
@@ -30,21 +30,6 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }  # fmt: skip
 
 _HEX = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})", re.IGNORECASE)
-
-
-class Background(Protocol):
-    """Something to stand behind a person."""
-
-    def at(self, size_wh: tuple[int, int], time_s: float) -> np.ndarray:
-        """The background at a time.
-
-        Args:
-            size_wh: width and height of the frame.
-            time_s: of the frame, seconds from the start; never going backwards.
-
-        Returns: (H, W, 3) uint8 BGR, not to be written into.
-        """
-        ...
 
 
 class ColourBackground:

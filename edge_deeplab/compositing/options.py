@@ -1,11 +1,32 @@
-"""What compositing is asked to do: one frozen dataclass, the home of its defaults and ranges."""
+"""What compositing is asked to do: the home of its defaults and ranges.
+
+Neither numpy nor OpenCV is imported here, so that a command line can read the defaults for its help at no cost.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from edge_deeplab.compositing.background import Background
 from edge_deeplab.recipe import check, setting
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Background(Protocol):
+    """Something to stand behind a person."""
+
+    def at(self, size_wh: tuple[int, int], time_s: float) -> np.ndarray:
+        """The background at a time.
+
+        Args:
+            size_wh: width and height of the frame.
+            time_s: of the frame, seconds from the start; never going backwards.
+
+        Returns: (H, W, 3) uint8 BGR, not to be written into.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +54,24 @@ class CompositingOptions:
     edge_level: float = setting(
         0.45, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
     )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayOptions:
+    """How classes are shown.
+
+    Attributes:
+        opacity: of the colours over the picture.
+        shows_legend: whether the names of the classes in view are drawn, with their share of the frame.
+        least_share: a class with a smaller share of the frame is left out of the legend, where it would flicker.
+    """
+
+    opacity: float = setting(0.55, low=0.0, high=1.0, help="opacity of the class colours, 0 to 1")
+    shows_legend: bool = setting(True, help="draw the names of the classes in view")
+    least_share: float = setting(0.002, low=0.0, high=1.0, help="smallest share of the frame a class is listed with")
 
     def __post_init__(self) -> None:
         check(self)

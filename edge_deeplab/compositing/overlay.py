@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
+from edge_deeplab.compositing.options import OverlayOptions
 from edge_deeplab.labels import colour_map
-from edge_deeplab.recipe import check, setting
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Text height as a share of the frame's shorter side, and the smallest scale that can be read.
 _TEXT_SHARE = 0.0012
 _SMALLEST_TEXT = 0.35
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverlayOptions:
-    """How classes are shown.
-
-    Attributes:
-        opacity: of the colours over the picture.
-        shows_legend: whether the names of the classes in view are drawn, with their share of the frame.
-        least_share: a class with a smaller share of the frame is left out of the legend, where it would flicker.
-    """
-
-    opacity: float = setting(0.55, low=0.0, high=1.0, help="opacity of the class colours, 0 to 1")
-    shows_legend: bool = setting(True, help="draw the names of the classes in view")
-    least_share: float = setting(0.002, low=0.0, high=1.0, help="smallest share of the frame a class is listed with")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 class ClassOverlay:
@@ -56,15 +36,13 @@ class ClassOverlay:
 
         Returns: (H, W, 3) uint8, BGR.
         """
-        indices = class_map.astype(np.uint8)
-        counts = np.bincount(indices.reshape(-1), minlength=len(self.labels))
-        fine = enlarge_classes(indices, (frame_bgr.shape[1], frame_bgr.shape[0]))
+        counts = np.bincount(class_map.reshape(-1), minlength=len(self.labels))
         picture = overlay_classes(
-            frame_bgr, fine, palette_bgr=self._palette, opacity=self.options.opacity,
+            frame_bgr, class_map, palette_bgr=self._palette, opacity=self.options.opacity,
             hidden_class=0 if self._hides_first else None, out=out,
         )  # fmt: skip
         if self.options.shows_legend:
-            self._draw_legend(picture, counts / max(1, indices.size))
+            self._draw_legend(picture, counts / class_map.size)
         return picture
 
     def _draw_legend(self, picture: np.ndarray, shares: np.ndarray) -> None:
@@ -91,11 +69,12 @@ def overlay_classes(
 
     Args:
         frame_bgr: (H, W, 3) uint8.
-        class_map: (H, W) uint8.
+        class_map: (h, w) integer class indices below 256, of any size; covers the whole frame.
         palette_bgr: (classes, 3) uint8, BGR; None takes the colours of labels.colour_map.
 
     Returns: (H, W, 3) uint8, BGR.
     """
+    class_map = enlarge_classes(class_map.astype(np.uint8, copy=False), (frame_bgr.shape[1], frame_bgr.shape[0]))
     palette = _palette(int(class_map.max()) + 1) if palette_bgr is None else palette_bgr
     table = np.zeros((256, 1, 3), np.uint8)
     table[: len(palette), 0] = palette

@@ -99,7 +99,7 @@ def _coefficients(guide_bgr: np.ndarray, target: np.ndarray, *, radius: int, eps
 
     def window_mean(planes: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         size = (2 * radius + 1, 2 * radius + 1)
-        return cv2.split(cv2.blur(cv2.merge(planes), size, borderType=cv2.BORDER_REFLECT))
+        return tuple(cv2.split(cv2.blur(cv2.merge(planes), size, borderType=cv2.BORDER_REFLECT)))
 
     b, g, r = cv2.split(guide_bgr.astype(np.float32) * np.float32(1 / 255))
     mean_b, mean_g, mean_r, mean_t = window_mean((b, g, r, target))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_deeplab.compositing.overlay import ClassOverlay, OverlayOptions, enlarge_classes, overlay_classes
+from edge_deeplab.compositing.options import OverlayOptions
+from edge_deeplab.compositing.overlay import ClassOverlay, enlarge_classes, overlay_classes
 from edge_deeplab.labels import VOC, colour_map
 
 PLAIN = OverlayOptions(shows_legend=False)

@@ -1,0 +1,173 @@
+"""What every program over moving pictures shares: open the source and the output, run the pipeline, say what was done.
+
+    report = run_live(LiveOptions(source="talk.mp4", output="out.mp4"), effect)
+
+The effect decides what becomes of a frame; nothing here knows blur from overlay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from edge_deeplab.compositing.overlay import draw_text
+from edge_deeplab.demo_apps.options import LiveOptions
+from edge_deeplab.errors import OutputError
+from edge_deeplab.runtime.segmenter import Segmenter
+from edge_deeplab.video.frames import Frame, Sink, Source, rate_from_float
+from edge_deeplab.video.pipeline import PipelineReport, Progress, run_pipeline
+from edge_deeplab.video.signals import stop_on_signals
+from edge_deeplab.video.sink import WINDOW, SinkOptions, open_sink
+from edge_deeplab.video.source import SourceOptions, open_source
+from edge_deeplab.video.timing import StageTiming, rate_over
+
+STOP_KEYS = ("q", "escape")
+RATE_FRAMES = 30  # the rate drawn into the picture is that of the last so many frames
+
+
+class Effect(Protocol):
+    """What becomes of a frame. Used from one thread."""
+
+    def apply(self, frame: Frame) -> np.ndarray:
+        """(H, W, 3) uint8 BGR; the frame's own array may be written into."""
+        ...
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds of the last call by stage."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveReport:
+    """What a run did, with what a figure is worth nothing without.
+
+    Attributes:
+        model: path, input size, threads.
+        pipeline: frames, rates and timings.
+    """
+
+    source: str
+    output: str
+    frame_wh: tuple[int, int]
+    model: dict[str, Any]
+    pipeline: PipelineReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+    def stage_rows(self) -> list[tuple[str, StageTiming]]:
+        """Stages in the order of a frame's way, those of the effect below "process"."""
+        stages = self.pipeline.stages
+        inner = [name for name in stages if name.startswith("process/")]
+        order = ["capture", *inner, "process", "write", "latency"]
+        return [(name, stages[name]) for name in order if name in stages]
+
+
+def run_live(
+    options: LiveOptions,
+    segmenter: Segmenter,
+    effect: Effect,
+    *,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    source_options: SourceOptions | None = None,
+    on_open: Callable[[Source], None] | None = None,
+) -> LiveReport:
+    """Runs the source through the effect into the output until it ends, a signal comes or the window is closed.
+
+    Sets the number of OpenCV's threads for the whole process.
+
+    Args:
+        segmenter: whose facts the report carries; the effect uses it.
+        source_options: in place of those that `options` imply, for a program with a source of its own.
+        on_open: told the source once it is open, before the first frame.
+
+    Raises: what the source, the output and the effect raise.
+    """
+    stop = stop or threading.Event()
+    cv2.setNumThreads(options.threads)
+    wanted = source_options or SourceOptions(
+        size_wh=options.camera_size_wh,
+        fps=None if options.camera_fps is None else rate_from_float(options.camera_fps),
+        mirror=options.mirror,
+        holds_still=options.output is None,  # a picture shown for one frame would not be seen
+    )
+    _refuse_own_source(options)
+    with open_source(options.source, wanted) as source:
+        if on_open is not None:
+            on_open(source)
+        sink_options = SinkOptions(
+            media=source.media, overwrite=options.overwrites, is_paced=not source.is_live,
+            on_key=lambda key: stop.set() if key in STOP_KEYS else None, on_closed=stop.set,
+        )  # fmt: skip
+        with _open_output(options, sink_options) as sink, stop_on_signals(stop):
+            described = (source.describe(), sink.describe())
+            process = _with_rate(effect.apply) if options.shows_fps else effect.apply
+            pipeline = run_pipeline(
+                source, process, sink, stop=stop, on_progress=on_progress, inner_stages=lambda: effect.stage_ms
+            )
+        notes = (*source.notes, *sink.notes)  # closing the output may have added some
+        return LiveReport(
+            source=described[0], output=described[1], frame_wh=source.size_wh,
+            pipeline=dataclasses.replace(pipeline, notes=notes),
+            model={
+                "file": str(segmenter.path), "name": segmenter.manifest.name,
+                "size_hw": segmenter.size_hw, "threads": options.threads,
+            },
+        )  # fmt: skip
+
+
+def _with_rate(apply: Callable[[Frame], np.ndarray]) -> Callable[[Frame], np.ndarray]:
+    times_s = array("d")
+
+    def process(frame: Frame) -> np.ndarray:
+        picture = apply(frame)
+        times_s.append(time.perf_counter())
+        del times_s[:-RATE_FRAMES]
+        rate = rate_over(times_s)
+        if rate is not None:
+            scale = max(0.4, picture.shape[0] / 900)
+            origin = (round(20 * scale), picture.shape[0] - round(20 * scale))  # the legend is at the top
+            draw_text(picture, f"{rate:.1f} fps", origin, scale)
+        return picture
+
+    return process
+
+
+def _open_output(options: LiveOptions, sink_options: SinkOptions) -> Sink:
+    if options.output is not None:
+        return open_sink(options.output, sink_options)
+    if not has_screen():
+        raise OutputError(
+            "there is no screen to show the result on",
+            next_step="name where it goes: --output NAME.mp4, NAME.png or NAME/ (a folder of pictures)",
+        )
+    return open_sink(WINDOW, sink_options)
+
+
+def has_screen() -> bool:
+    """Whether a window could be opened: asked before, because some OpenCV builds end the process instead of failing."""
+    if os.name == "posix" and os.uname().sysname == "Linux":
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def _refuse_own_source(options: LiveOptions) -> None:
+    """An output over its own source would destroy it, --force or not."""
+    if options.output is None:
+        return
+    source, output = Path(options.source), Path(options.output)
+    if source.exists() and output.exists() and source.samefile(output):
+        raise OutputError(f"{output}: is the source itself", next_step="choose another name for --output")

@@ -1,0 +1,107 @@
+"""A person before a blurred or another background: the program behind `edge-deeplab blur`.
+
+report = run_portrait(PortraitOptions(live=LiveOptions(source="talk.mp4", output="out.mp4"), background="navy"))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from edge_deeplab.compositing.background import MovingBackground, colour_or_picture, parse_colour
+from edge_deeplab.compositing.compositor import PortraitCompositor
+from edge_deeplab.compositing.options import Background
+from edge_deeplab.demo_apps.live import Effect, LiveReport, run_live
+from edge_deeplab.demo_apps.looping import LoopingVideo
+from edge_deeplab.demo_apps.options import BLUR, PortraitOptions
+from edge_deeplab.imaging.decode import IMAGE_SUFFIXES
+from edge_deeplab.manifest import Manifest
+from edge_deeplab.runtime.segmenter import Segmenter
+from edge_deeplab.video.frames import Frame, Source
+from edge_deeplab.video.pipeline import Progress
+from edge_deeplab.video.source import SourceOptions
+
+
+class PortraitEffect:
+    """Frame in, composed picture out, written over the frame's own array."""
+
+    def __init__(self, segmenter: Segmenter, compositor: PortraitCompositor) -> None:
+        self._segmenter, self._compositor = segmenter, compositor
+        self._name = ""
+
+    @property
+    def alpha(self) -> np.ndarray:
+        """(H, W) uint8: what the last picture was blended with, 255 is person."""
+        return self._compositor.alpha
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds of the last call by stage: the model's, then compositing's."""
+        return {**self._segmenter.stage_ms, **self._compositor.stage_ms}
+
+    def apply(self, frame: Frame) -> np.ndarray:
+        """(H, W, 3) uint8 BGR."""
+        if frame.name != self._name:  # pictures of a folder have names, and nothing to do with one another
+            self._compositor.reset()
+            self._name = frame.name
+        matte = self._segmenter.matte_bgr(frame.bgr)
+        return self._compositor.compose(frame.bgr, matte, time_s=frame.time_s, out=frame.bgr)
+
+
+def run_portrait(
+    options: PortraitOptions,
+    *,
+    manifest: Manifest | None = None,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    source_options: SourceOptions | None = None,
+    on_open: Callable[[Source], None] | None = None,
+    watch: Callable[[Frame, np.ndarray, np.ndarray], None] | None = None,
+) -> LiveReport:
+    """Runs until the source ends, a signal comes or the window is closed; other arguments as run_live's.
+
+    Args:
+        manifest: of a model that carries none.
+        watch: called with each frame as it came, its alpha and the picture made of it; not to be changed or kept.
+
+    Raises: ModelError, InputError, OutputError, DeviceError, UsageError.
+    """
+    with ExitStack() as opened:
+        background = None if options.background == BLUR else _open_background(options.background, opened)
+        segmenter = opened.enter_context(Segmenter(options.model, threads=options.live.threads, manifest=manifest))
+        compositing = dataclasses.replace(options.compositing, background=background)
+        portrait = PortraitEffect(segmenter, PortraitCompositor(compositing))
+        effect: Effect = portrait if watch is None else _Watched(portrait, watch)
+        return run_live(
+            options.live, segmenter, effect, stop=stop, on_progress=on_progress,
+            source_options=source_options, on_open=on_open,
+        )  # fmt: skip
+
+
+class _Watched:
+    """An effect that shows what it got and what it made to someone."""
+
+    def __init__(self, effect: PortraitEffect, watch: Callable[[Frame, np.ndarray, np.ndarray], None]) -> None:
+        self._effect, self._watch = effect, watch
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        return self._effect.stage_ms
+
+    def apply(self, frame: Frame) -> np.ndarray:
+        before = dataclasses.replace(frame, bgr=frame.bgr.copy())
+        picture = self._effect.apply(frame)
+        self._watch(before, self._effect.alpha, picture)
+        return picture
+
+
+def _open_background(text: str, opened: ExitStack) -> Background:
+    path = Path(text)
+    if parse_colour(text) is None and path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
+        return MovingBackground(opened.enter_context(LoopingVideo(path)).picture_at)
+    return colour_or_picture(text)

@@ -1,0 +1,61 @@
+"""Any model's classes over moving pictures: the program behind `edge-deeplab webcam`.
+
+report = run_webcam(WebcamOptions(model="voc.tflite", live=LiveOptions(source="0")))
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from edge_deeplab.compositing.overlay import ClassOverlay
+from edge_deeplab.demo_apps.live import LiveReport, run_live
+from edge_deeplab.demo_apps.options import WebcamOptions
+from edge_deeplab.manifest import Manifest
+from edge_deeplab.runtime.segmenter import Segmenter
+from edge_deeplab.video.frames import Frame, Source
+from edge_deeplab.video.pipeline import Progress
+
+
+class OverlayEffect:
+    """Frame in, the same frame with its classes drawn over it out, written over the frame's own array."""
+
+    def __init__(self, segmenter: Segmenter, overlay: ClassOverlay) -> None:
+        self._segmenter, self._overlay = segmenter, overlay
+        self._overlay_ms = 0.0
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds of the last call by stage: the model's, then "overlay"."""
+        return {**self._segmenter.stage_ms, "overlay": self._overlay_ms}
+
+    def apply(self, frame: Frame) -> np.ndarray:
+        """(H, W, 3) uint8 BGR."""
+        classes = self._segmenter.classes_bgr(frame.bgr)
+        start_ns = time.perf_counter_ns()
+        picture = self._overlay.draw(frame.bgr, classes, out=frame.bgr)
+        self._overlay_ms = (time.perf_counter_ns() - start_ns) / 1e6
+        return picture
+
+
+def run_webcam(
+    options: WebcamOptions,
+    *,
+    manifest: Manifest | None = None,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_open: Callable[[Source], None] | None = None,
+) -> LiveReport:
+    """Runs until the source ends, a signal comes or the window is closed; arguments as run_live's.
+
+    Args:
+        manifest: of a model that carries none.
+
+    Raises: ModelError, InputError, OutputError, DeviceError.
+    """
+    with Segmenter(options.model, threads=options.live.threads, manifest=manifest) as segmenter:
+        effect = OverlayEffect(segmenter, ClassOverlay(segmenter.labels, options.overlay))
+        return run_live(options.live, segmenter, effect, stop=stop, on_progress=on_progress, on_open=on_open)
