@@ -26,7 +26,7 @@ from edge_deeplab.runtime.interpreter import engine_name
 REQUANTIZERS = ("QUANTIZE", "DEQUANTIZE")
 # An int8 ADD's input scale over its output's, as measured on ai-edge-litert 2.3.0: XNNPACK takes what lies between
 # these two and leaves the rest to the plain kernel, which aborts the process inside Prepare (SIGABRT) from 2**19 on.
-DELEGATED_ADD_RATIOS = (2.0**-10, 2.0**8)
+SMALLEST_ADD_RATIO, LARGEST_ADD_RATIO = 2.0**-10, 2.0**8
 ABORTING_ADD_RATIO = 2.0**19
 _END_DTYPES = ("int8", "uint8", "float32")
 _INDEX_DTYPES = ("int32", "int64")
@@ -282,10 +282,9 @@ def _input_output_ratios(operator: OperatorRecord) -> list[float]:
 
 
 def _add_warning(ratio: float) -> str | None:
-    low, high = DELEGATED_ADD_RATIOS
     if ratio >= ABORTING_ADD_RATIO:
         return f"an input's scale is {ratio:.3g} times its output's: the interpreter aborts; calibrate its range"
-    if not low <= ratio < high:
+    if not SMALLEST_ADD_RATIO <= ratio < LARGEST_ADD_RATIO:
         return f"an input's scale is {ratio:.3g} times its output's: the delegate leaves it; calibrate its range"
     return None
 
