@@ -2,7 +2,7 @@
 #   make demo    a blurred video of a moving picture, a contact sheet and a timing table, under demo/
 #   make test    the tests
 #   make check   style, types, floors between the folders, contents of the wheel
-#   make bench   the comparisons in benchmarks/
+#   make bench   the comparisons in benchmarks/; makes .venv-peer, where MediaPipe lives
 #   make model   the bundled model again, from its recipe; DATA=folder of the data sets, hours of training
 
 PYTHON := .venv/bin/python
@@ -47,8 +47,18 @@ check: .venv/dev
 	.venv/bin/mypy build/site/edge_deeplab
 	$(PYTHON) -m pytest -q tests/architecture
 
-bench: .venv/dev
-	for file in benchmarks/*.py; do echo "== $$file"; $(PYTHON) "$$file" || exit 1; done
+.venv-peer/made: constraints/peer.txt
+	$(SYSTEM_PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/peer.txt mediapipe
+	@touch $@
+
+bench: .venv/dev .venv-peer/made
+	$(PYTHON) benchmarks/import_cost.py
+	$(PYTHON) benchmarks/peer_model_speed.py .venv-peer/bin/python
+	$(PYTHON) benchmarks/peer_frame_speed.py .venv-peer/bin/python
+	@test -d "$(DATA)/portraits/val/images" || echo "no pictures in $(DATA)/portraits/val: agreement with MediaPipe is not measured"
+	test ! -d "$(DATA)/portraits/val/images" || $(PYTHON) benchmarks/mediapipe_loads.py \
+		--peer-python .venv-peer/bin/python --model portrait --pictures "$(DATA)/portraits/val"
 
 model: .venv/dev
 	./edge_deeplab/recipes/portrait.sh "$(DATA)"
