@@ -22,6 +22,7 @@ from edge_deeplab.video.source_life import SourceLife
 
 PAN_PERIODS_S = (7.0, 5.0)  # across, down
 ZOOM_PERIOD_S = 6.0
+ASTRONAUT_FOCUS_XY = (0.4, 0.06)
 SHAKE_HZ = (1.3, 2.1, 3.7)  # where the tremor of a hand that holds a camera lies, below its 8 to 12 Hz peak
 
 
@@ -31,19 +32,25 @@ class Motion:
 
     Attributes:
         zoom: the closest view is this many times closer than the widest one, which spans the picture.
-        pan: how much of the room left beside the view is wandered through, 0..1.
+        focus_xy: where in the room beside the view it wanders, 0 (left, top) to 1; None: the middle, and for the
+            astronaut her head, which is at the picture's upper edge.
+        pan: how much of the way from focus to the nearer edge is wandered through, 0..1.
         shake: the tremor's largest shift, as a part of the view's height.
         seed: of the tremor's phases.
     """
 
     zoom: float = 1.25
+    focus_xy: tuple[float, float] | None = None
     pan: float = 0.7
     shake: float = 0.006
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.zoom <= 20 or not 0 <= self.pan <= 1 or not 0 <= self.shake <= 0.1:
-            raise UsageError("motion is out of range", came=self, allowed="zoom 1..20, pan 0..1, shake 0..0.1")
+        is_inside = all(0 <= part <= 1 for part in (*(self.focus_xy or ()), self.pan))
+        if not is_inside or not 1 <= self.zoom <= 20 or not 0 <= self.shake <= 0.1:
+            raise UsageError(
+                "motion is out of range", came=self, allowed="zoom 1..20, focus and pan 0..1, shake 0..0.1"
+            )
 
 
 class SyntheticSource(SourceLife):
@@ -76,6 +83,7 @@ class SyntheticSource(SourceLife):
                 allowed="size from 2x2, fps above 0, at least 1 frame",
             )  # fmt: skip
         self._motion = motion or Motion()
+        self._focus_xy = np.array(self._motion.focus_xy or ((0.5, 0.5) if picture is not None else ASTRONAUT_FOCUS_XY))
         self._name = "array" if isinstance(picture, np.ndarray) else str(picture) if picture else "astronaut"
         self._picture = cv2.cvtColor(_load(picture), cv2.COLOR_RGB2BGR)
         self._fitted, self._fitted_to_picture = _fit(self._picture, size_wh)
@@ -106,7 +114,8 @@ class SyntheticSource(SourceLife):
         scale = widest / closeness
         view = np.array([width, height]) * scale
         room = np.array([picture_w, picture_h]) - view
-        pan = motion.pan * np.sin(2 * np.pi * time_s / np.array(PAN_PERIODS_S)) / 2 + 0.5
+        reach = motion.pan * np.minimum(self._focus_xy, 1 - self._focus_xy)
+        pan = self._focus_xy + reach * np.sin(2 * np.pi * time_s / np.array(PAN_PERIODS_S))
         corner = np.clip(room * pan + shift * view[1], 0, room)
         # Pixel areas [0, view) and [0, frame) coincide; the half pixels take the centres' convention into account.
         offset = (0.5 - corner) / scale - 0.5

@@ -39,12 +39,12 @@ def test_the_same_seed_gives_the_same_frames_and_another_one_others() -> None:
 @given(
     picture_hw=st.tuples(st.integers(20, 300), st.integers(20, 300)),
     size_wh=st.tuples(st.integers(8, 96), st.integers(8, 96)),
+    focus_xy=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     index=st.integers(0, 2000), zoom=st.floats(1, 3), pan=st.floats(0, 1), shake=st.floats(0, 0.1),
 )  # fmt: skip
-def test_the_view_never_leaves_the_picture(picture_hw, size_wh, index, zoom, pan, shake) -> None:
-    source = SyntheticSource(
-        np.zeros((*picture_hw, 3), np.uint8), size_wh=size_wh, motion=Motion(zoom=zoom, pan=pan, shake=shake)
-    )
+def test_the_view_never_leaves_the_picture(picture_hw, size_wh, index, focus_xy, zoom, pan, shake) -> None:
+    motion = Motion(zoom=zoom, focus_xy=focus_xy, pan=pan, shake=shake)
+    source = SyntheticSource(np.zeros((*picture_hw, 3), np.uint8), size_wh=size_wh, motion=motion)
     back = cv2.invertAffineTransform(source.view(index))
     width, height = size_wh
     left, top = back @ (-0.5, -0.5, 1)  # outer corners of the frame's first and last pixel
@@ -103,7 +103,7 @@ def test_what_is_out_of_range_is_a_usage_error(wrong) -> None:
         SyntheticSource(**{"picture": smooth_picture(60, 60), **wrong})
 
 
-@pytest.mark.parametrize("wrong", [{"zoom": 0.5}, {"pan": 2.0}, {"shake": -1.0}])
+@pytest.mark.parametrize("wrong", [{"zoom": 0.5}, {"pan": 2.0}, {"focus_xy": (0.5, 1.5)}, {"shake": -1.0}])
 def test_motion_out_of_range_is_a_usage_error(wrong) -> None:
     with pytest.raises(UsageError, match="zoom 1"):
         Motion(**wrong)
