@@ -9,6 +9,7 @@ output reader, so that a difference between two rows of a table is one between t
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -190,7 +191,8 @@ def _keras_with(path: Path, model: Any, manifest: Manifest) -> Predictor:
 
 
 def _load_keras(path: Path) -> Any:
-    import zipfile
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):  # known before seconds of importing Keras
+        raise ModelError(f"{path}: is no .keras file, or a damaged one", allowed="what model.save wrote")
 
     from edge_deeplab.models.keras_api import keras_namespace, own_layers
 
@@ -199,10 +201,12 @@ def _load_keras(path: Path) -> Any:
     try:
         model = K.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        is_own_layer = "locate class" in reason or "Unknown layer" in reason
+        hint = "register it with keras.saving.register_keras_serializable, or convert the model to .tflite first"
         raise ModelError(
-            f"{path}: Keras cannot load it", came=str(error).splitlines()[0],
-            next_step="a layer of your own must be registered with keras.saving.register_keras_serializable",
-        ) from error  # fmt: skip
+            f"{path}: Keras cannot load it", came=reason, next_step=hint if is_own_layer else None
+        ) from error
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(f"{path}: is no segmentation model", came=f"{len(model.inputs)} inputs, "
                          f"{len(model.outputs)} outputs", allowed="one picture in, one map out")  # fmt: skip
