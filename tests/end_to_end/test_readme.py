@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -37,7 +38,8 @@ def test_command_line_parses_as_typed(line: str, monkeypatch: pytest.MonkeyPatch
     for parameter in command.params:
         if isinstance(parameter.type, click.Path):
             monkeypatch.setattr(parameter.type, "exists", False)
-    command.make_context(name, words, resilient_parsing=False)
+    with contextlib.suppress(click.exceptions.Exit):  # --list-cameras does its work and leaves
+        command.make_context(name, words)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", README, flags=re.MULTILINE))))
