@@ -3,7 +3,7 @@
 Prints one table per folder (IoU of the person, mean IoU, trimap IoU, boundary F; see `edge-deeplab evaluate --help`)
 and, with --json, writes the figures with those of every picture.
 
-    python benchmarks/peer_quality.py PEER --data PAIRS [--data PAIRS ...] [--model portrait] [--shrink ours|area|pillow]
+    python benchmarks/peer_quality.py PEER --data PAIRS [--model portrait] [--shrink ours|area|pillow] [--json FILE]
 
 PEER is MediaPipe's selfie_segmentation.tflite, or the Python of an environment that holds mediapipe==0.10.21.
 
