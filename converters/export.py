@@ -11,19 +11,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import absl.logging
 import tensorflow as tf
 
 from edge_deeplab.errors import ConversionError
-
-FORMATS = ("float32", "float16", "dynamic", "int8")
-
-
-def output_path(output: Path, format_name: str) -> Path:
-    """Where a format goes when the int8 file goes to `output`: NAME.tflite, NAME.float16.tflite and so on."""
-    return output if format_name == "int8" else output.with_name(f"{output.stem}.{format_name}.tflite")
 
 
 def fixed_batch_function(call: Callable[[Any], Any], size_hw: tuple[int, int]) -> Any:
@@ -43,7 +36,12 @@ def converter_for(function: Any) -> Any:
     No trackable object goes in beside the function: with one, the converter writes and reads a SavedModel first, and
     takes 56 s in place of 1 s for the same file (MobileNetV2 0.35 DeepLabv3+ with fake-quant, TF 2.21).
     """
-    return tf.lite.TFLiteConverter.from_concrete_functions([function])
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)  # it recommends the trackable object
+    try:
+        return tf.lite.TFLiteConverter.from_concrete_functions([function])
+    finally:
+        absl.logging.set_verbosity(verbosity)
 
 
 def run_converter(converter: Any, what: str) -> bytes:

@@ -1,39 +1,37 @@
 """What an int8 file must be before it is called one; every miss named by operator and layer.
 
-    require_int8(Path("portrait.tflite"), io="uint8")      # returns, or raises ConversionError
+    require_int8(TfliteFile.read(path), io="uint8")      # returns, or raises ConversionError
+    require_one_delegate(path)
 
-The goal form: every operator int8, no QUANTIZE or DEQUANTIZE but one at each end where the ends are not int8, no
-SPACE_TO_BATCH, one XNNPACK delegate, and no scale on which the interpreter would abort the process.
+The goal form: every operator int8, no QUANTIZE or DEQUANTIZE but one at each end where the ends are not int8, dilations
+kept, a scale per channel in every convolution's kernel, one XNNPACK delegate, and no scale on which the interpreter
+would abort the process. inspect.py reads a file; here it is refused.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edge_deeplab.converters.inspect import LARGEST_ADD_RATIO, REQUANTIZERS, find_left_overs
 from edge_deeplab.errors import ConversionError
 from edge_deeplab.runtime.delegates import delegation_of
-from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord, TfliteFile
+from edge_deeplab.runtime.flatbuffer import OperatorRecord, TfliteFile
 
-# XNNPACK's ADD asserts on a larger ratio of input to output scale inside Prepare: SIGABRT, no exception.
-LARGEST_ADD_RATIO = 256.0
-BOUNDARY = {"QUANTIZE", "DEQUANTIZE"}
-BATCH_MOVES = {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE"}
-PER_CHANNEL = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
-# What a tensor that is neither real nor a picture's feature may be: indices, shapes, biases, labels.
-INTEGERS = {"int8", "int32", "int64", "bool"}
+BATCH_MOVES = ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+# The kernel's axis of output channels, by operator.
+PER_CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that keeps a file from being full int8.
+    """One thing that keeps a file from the goal form.
 
     Attributes:
         operator: TFLite's name, e.g. CONV_2D.
-        layer: the network's layer, as the file has it.
+        layer: the network's layer.
         problem: what is wrong with it.
     """
 
@@ -45,144 +43,113 @@ class Finding:
         return f"{self.operator} of layer {self.layer}: {self.problem}"
 
 
-def layer_name(tensor_name: str) -> str:
+def keras_layer(tensor_name: str) -> str:
     """The Keras layer behind a tensor name of the converter.
 
-    layer_name("net/quant_stem_act/Relu6;net/quant_stem_bn/FusedBatchNormV3") == "stem_act"
+    keras_layer("net/quant_stem_act/Relu6;net/quant_stem_bn/FusedBatchNormV3") == "stem_act"
     """
-    first = tensor_name.split(";")[0]
-    parts = first.split("/")
-    for part in parts:
-        if part.startswith("quant_"):
-            return part.removeprefix("quant_")
-    if len(parts) < 2:
-        return first
-    kept = parts[1:] if re.match(r"(StatefulPartitionedCall|model|functional)", parts[0]) or len(parts) > 2 else parts
-    return kept[0] if len(kept) > 1 else "/".join(parts)
+    parts = tensor_name.split(";")[0].split("/")
+    wrapped = [part for part in parts if part.startswith("quant_")]
+    if wrapped:
+        return wrapped[0].removeprefix("quant_")
+    return parts[1] if len(parts) > 2 else parts[0]
 
 
-def _is_real(tensor: TensorRecord) -> bool:
-    return tensor.dtype.startswith("float")
-
-
-def _boundary_finding(operator: OperatorRecord, file: TfliteFile, io: str) -> Finding | None:
-    source, target = operator.inputs[0], operator.outputs[0]
-    at_input = source is not None and any(source.index == tensor.index for tensor in file.inputs)
-    at_output = any(target.index == tensor.index for tensor in file.outputs)
-    if io != "int8" and (at_input or at_output):
+def _kernel_problem(operator: OperatorRecord) -> str | None:
+    axis = PER_CHANNEL_AXIS.get(operator.name)
+    kernel = operator.inputs[1] if axis is not None else None
+    if kernel is None or axis is None or not kernel.is_quantized or kernel.scales.size == kernel.shape[axis]:
         return None
-    kinds = f"{source.dtype if source else '?'} to {target.dtype}"
-    return Finding(operator.name, layer_name(operator.layer), f"left over between operators ({kinds})")
+    return f"its kernel has {kernel.scales.size} scale for {kernel.shape[axis]} channels"
 
 
-def _kernel_finding(operator: OperatorRecord, *, wants_per_channel: bool) -> Finding | None:
-    axis = PER_CHANNEL.get(operator.name)
-    kernel = operator.inputs[1] if axis is not None and len(operator.inputs) > 1 else None
-    if kernel is None or axis is None or not wants_per_channel:
+def _scale_problem(operator: OperatorRecord) -> str | None:
+    output = operator.outputs[0]
+    if operator.name not in ("ADD", "SUB") or output.scales.size != 1:
         return None
-    channels = kernel.shape[axis]
-    if channels > 1 and kernel.scales.size != channels:
-        problem = f"its kernel has {kernel.scales.size} scale for {channels} channels"
-        return Finding(operator.name, layer_name(operator.layer), problem)
-    return None
-
-
-def _scale_finding(operator: OperatorRecord) -> Finding | None:
-    if operator.name not in {"ADD", "SUB"}:
-        return None
-    output = float(operator.outputs[0].scales[0]) if operator.outputs[0].scales.size else 0.0
     for tensor in operator.inputs:
-        if tensor is None or not tensor.scales.size or output <= 0:
+        if tensor is None or tensor.scales.size != 1:
             continue
-        ratio = float(tensor.scales[0]) / output
-        if not 1 / LARGEST_ADD_RATIO <= ratio <= LARGEST_ADD_RATIO:
-            problem = f"an input's scale is {ratio:.3g} times its output's; the interpreter aborts outside 1/256..256"
-            return Finding(operator.name, layer_name(operator.layer), problem)
+        ratio = float(tensor.scales[0]) / float(output.scales[0])
+        if ratio > LARGEST_ADD_RATIO:
+            return f"an input's scale is {ratio:.3g} times its output's; above {LARGEST_ADD_RATIO:.0f} LiteRT aborts"
     return None
 
 
-def _operator_finding(operator: OperatorRecord) -> Finding | None:
-    name, layer = operator.name, layer_name(operator.layer)
-    if name in BATCH_MOVES:
-        return Finding(name, layer, "a dilation was not kept in its convolution; convert with a fixed batch of 1")
-    if name.startswith("CUSTOM:") or name.startswith("Flex"):
-        return Finding(name, layer, "no TFLite builtin")
-    tensors = [tensor for tensor in (*operator.inputs, *operator.outputs) if tensor is not None]
-    if any(_is_real(tensor) for tensor in operator.outputs):
-        return Finding(name, layer, "computed in float")
-    if any(_is_real(tensor) for tensor in tensors):
-        return Finding(name, layer, "an input is float")
-    other = [tensor.dtype for tensor in tensors if tensor.dtype not in INTEGERS]
-    if other:
-        return Finding(name, layer, f"works on {other[0]}")
-    return None
+def _problem(operator: OperatorRecord) -> str | None:
+    if operator.name in BATCH_MOVES:
+        return "a dilation was not kept in its convolution"
+    return _kernel_problem(operator) or _scale_problem(operator)
 
 
-def int8_findings(file: TfliteFile, *, io: str, wants_per_channel: bool = True) -> tuple[Finding, ...]:
-    """Everything that keeps a file from the goal form, in the operators' order; empty for a good one.
+def int8_findings(file: TfliteFile, *, io: str) -> tuple[Finding, ...]:
+    """Everything that keeps a file from the goal form but its delegation; empty for a good one.
 
     Args:
         io: what its ends should be, "int8", "uint8" or "float32".
-        wants_per_channel: also holds kernels against one scale per channel.
     """
-    found: list[Finding] = []
-    for tensor, end in ((file.inputs[0], "input"), (file.outputs[0], "output")):
-        if tensor.dtype != io:
-            found.append(Finding("MODEL", tensor.name, f"its {end} is {tensor.dtype}, asked was {io}"))
+    found = []
+    for word, tensors in (("input", file.inputs), ("output", file.outputs)):
+        for tensor in tensors:
+            # an argmax inside gives integers whatever is asked for
+            if tensor.dtype != io and tensor.dtype not in ("int32", "int64"):
+                found.append(Finding("END", tensor.name, f"the model's {word} is {tensor.dtype}, asked was {io}"))
+    left_overs, _ = find_left_overs(file)
+    for left in left_overs:
+        layer = keras_layer(file.operators[left.index].layer)
+        word = "is left over between operators" if left.operator in REQUANTIZERS else "works on"
+        found.append(
+            Finding(left.operator, layer, f"{word} ({left.dtype})" if "left" in word else f"{word} {left.dtype}")
+        )
     for operator in file.operators:
-        if operator.name in BOUNDARY:
-            finding = _boundary_finding(operator, file, io)
-        else:
-            finding = (
-                _operator_finding(operator)
-                or _kernel_finding(operator, wants_per_channel=wants_per_channel)
-                or _scale_finding(operator)
-            )
-        if finding is not None:
-            found.append(finding)
+        problem = _problem(operator)
+        if problem is not None:
+            found.append(Finding(operator.name, keras_layer(operator.layer), problem))
     return tuple(found)
 
 
 def input_is_exact(file: TfliteFile) -> bool:
-    """True when an int8 file's first scale makes int8 = uint8 - 128: scale 1/255 and zero point -128, range 0..1."""
-    tensor = file.inputs[0]
-    if not tensor.scales.size:
+    """Whether the graph's int8 input is the uint8 pixel minus 128: scale 1/255 and zero point -128, range 0..1."""
+    first = file.operators[0]
+    tensor = first.outputs[0] if first.name == "QUANTIZE" else file.inputs[0]
+    if tensor.scales.size != 1 or tensor.dtype != "int8":
         return False
-    zero_point = {"int8": -128, "uint8": 0}.get(tensor.dtype)
-    return zero_point == int(tensor.zero_points[0]) and bool(np.isclose(tensor.scales[0], 1 / 255, rtol=1e-5))
+    return int(tensor.zero_points[0]) == -128 and bool(np.isclose(tensor.scales[0], 1 / 255, rtol=1e-5))
 
 
-def require_int8(file: TfliteFile, *, io: str, wants_per_channel: bool = True) -> None:
+def require_int8(file: TfliteFile, *, io: str) -> None:
     """Refuses a file that is not full int8.
 
-    Raises: ConversionError naming operator and layer of the first miss, and how many there are.
+    Raises: ConversionError naming operator and layer of the first miss, and how many more there are.
     """
-    findings = int8_findings(file, io=io, wants_per_channel=wants_per_channel)
+    findings = int8_findings(file, io=io)
     if not findings:
         return
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     raise ConversionError(
         f"{file.source}: not full int8: {findings[0]}{more}",
-        next_step="replace that layer, or convert to float16 with --to float16",
+        next_step="replace that layer, or convert with --to float16",
     )
 
 
-def require_one_delegate(path: Path) -> None:
-    """Refuses a file that XNNPACK does not take in one piece.
+def undelegated(path: Path) -> tuple[int, tuple[str, ...]]:
+    """How XNNPACK divides a file: its partitions, and the operators outside of them by name and layer.
 
-    The QUANTIZE of uint8 ends may stay outside: XNNPACK has no uint8 to int8 operator (ai-edge-litert 2.3.0), and as
-    the first and last operator it splits nothing.
-
-    Raises: ConversionError naming the first operators left outside; ModelError when the file does not load.
+    The QUANTIZE of uint8 ends is not counted: XNNPACK has none from uint8 to int8 (ai-edge-litert 2.3.0), and as first
+    and last operator it splits nothing. Raises ModelError when the file does not load.
     """
     delegation = delegation_of(path)
     operators = TfliteFile.read(path).operators
-    outside = [operators[index] for index in delegation.outside if operators[index].name not in BOUNDARY]
-    if delegation.partitions == 1 and not outside:
-        return
-    named = ", ".join(f"{operator.name} of layer {layer_name(operator.layer)}" for operator in outside[:3])
-    raise ConversionError(
-        f"{path}: XNNPACK does not take it in one piece",
-        came=f"{delegation.partitions} partitions, outside: {named or 'none'}",
-        allowed="one delegate for all operators",
-    )
+    outside = [operators[index] for index in delegation.outside if operators[index].name not in REQUANTIZERS]
+    return delegation.partitions, tuple(f"{one.name} of layer {keras_layer(one.layer)}" for one in outside)
+
+
+def require_one_delegate(path: Path) -> None:
+    """Refuses a file that XNNPACK does not take in one piece. Raises ConversionError naming what stays outside."""
+    partitions, outside = undelegated(path)
+    if partitions != 1 or outside:
+        raise ConversionError(
+            f"{path}: XNNPACK does not take it in one piece",
+            came=f"{partitions} partitions, outside: {', '.join(outside[:3]) or 'none'}",
+            allowed="one delegate for all operators",
+        )

@@ -34,8 +34,8 @@ OWN_RANGE = {
 }  # fmt: skip
 # TFLite's specification: input and output of these share scale and zero point.
 SAME_SCALE = {
-    "UpSampling2D", "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D", "Cropping2D", "Reshape",
-    "Flatten", "Permute",
+    "UpSampling2D", "Resizing", "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D",
+    "Cropping2D", "Reshape", "Flatten", "Permute",
 }  # fmt: skip
 # Nothing is left of them after conversion.
 IDENTITY = {"Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "ActivityRegularization"}
@@ -121,8 +121,8 @@ def _fuses_into_reader(graph: Graph, layer: Any) -> bool:
 def _given_by_concat(graph: Graph, name: str) -> bool:
     """True when the tensor's range is that of a Concatenate behind it, directly or through same-scale layers.
 
-    CONCATENATION wants one scale for all inputs and its output. A range of its own on the way (stock tfmot, issue 372)
-    costs a QUANTIZE operator and a rounding more.
+    CONCATENATION wants one scale for all inputs and its output. A range of its own on the way (stock tfmot) costs
+    a QUANTIZE operator and a rounding more.
     """
     for reader in graph.readers[name]:
         reader_kind = kind(graph.layers[reader])

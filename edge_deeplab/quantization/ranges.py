@@ -39,7 +39,7 @@ def observe(network: QuantizedNetwork, batches: Iterable[Any]) -> int:
 
 
 def settle_kernels(network: QuantizedNetwork) -> None:
-    """Stores every kernel's channel peaks. To be done after weights change and before the network is run or converted."""
+    """Stores every kernel's channel peaks: to be done after weights change, before inference or conversion."""
     for variable, quantizer, peak in network.kernels():
         peak.assign(quantizer.peaks(tf.convert_to_tensor(variable)))
 

@@ -5,15 +5,15 @@ and its fake-quant operators; where it decides silently and wrongly, we decide o
 
 | fault of tfmot 0.8.1 | upstream | mended in | may go when |
 |---|---|---|---|
-| the inputs of Concatenate are permuted | issues 1061, 1179 | graph.py: no pattern rewriting at all | _get_layers keeps order |
+| the inputs of Concatenate are permuted | issues 1061, 1179 | graph.py: no pattern rewriting | _get_layers keeps order |
 | depthwise kernels get one scale for all channels | issue 808 | WeightQuantizer | the axis follows the layer |
-| activation ranges start at +-6 with an EMA of 0.999 | issue 368 | ActivationQuantizer, ranges.py | ranges start from data |
+| activation ranges start at +-6, EMA 0.999 | issue 368 | ActivationQuantizer, ranges.py | they start from data |
 | the input's range is only what was seen | none found | FixedQuantizer | the range can be given |
 | convolution + bias + ReLU: the kernel is never quantized | none found | placement.py | the transform keeps weights |
-| ReLU -> UpSampling2D -> Concatenate requantizes twice | issue 372 | placement.py | the concat rule looks through resizes |
+| ReLU -> UpSampling2D -> Concatenate requantizes twice | none found | placement.py | concat looks through resizes |
 | UpSampling2D, Multiply, own layers unsupported | issues 372, 602, 733 | placement.py | the registry knows them |
 | a batch norm without a convolution is unsupported | issue 763 | reparametrise.py | the registry knows it |
-| operators and Lambda fail without naming a layer | issues 1139, 1145 | placement.py refuses by name | they are quantized |
+| operators and Lambda fail and name no layer | issues 1139, 1145 | placement.py, by name | they are quantized |
 """
 
 from __future__ import annotations
@@ -209,6 +209,7 @@ class LayerScheme(QuantizeConfig):
 
     def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
         """Nothing: see the class."""
+        del layer, quantize_activations  # AutoGraph warns of a body that is only a docstring
 
     def get_output_quantizers(self, layer: Any) -> list[Quantizer]:
         """The output's quantizer, if it is quantized here."""

@@ -31,48 +31,11 @@ from edge_deeplab.quantization.store import (
     unpack_arrays,
     write_replacing,
 )
-from edge_deeplab.recipe import check, setting
+from edge_deeplab.training.tune_recipe import TuneRecipe
 
 Batch = tuple[Any, Any]
 BatchesFrom = Callable[[int], Iterator[Batch]]
 CHECKPOINT_FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneRecipe:
-    """The [tune] table of a recipe: what tuning is asked to do after the ranges are set."""
-
-    steps: int = setting(1000, low=0, help="training steps; 0 sets the ranges and trains nothing")
-    batch_size: int = setting(16, low=1, help="samples a step")
-    learning_rate: float = setting(2e-4, low=1e-8, high=1.0, help="AdamW's highest rate, falling along a cosine")
-    warm_up: float = setting(0.05, low=0.0, high=1.0, help="share of the steps in which the rate rises")
-    weight_decay: float = setting(1e-5, low=0.0, help="AdamW's decoupled decay")
-    live_batch_norm: float = setting(
-        0.5, low=0.0, high=1.0, help="share of the steps before batch norms and ranges are frozen"
-    )
-    distillation: float = setting(1.0, low=0.0, help="weight of the cross-entropy to the float model's probabilities")
-    temperature: float = setting(1.0, low=0.1, high=20.0, help="softens both sides of the distillation")
-    label_weight: float = setting(1.0, low=0.0, help="weight of the loss to the labels")
-    ema: float = setting(0.0, low=0.0, high=0.99999, help="decay of an average of the weights; 0 keeps the last ones")
-    clip: float = setting(1.0, low=0.0, help="largest global gradient norm; 0 does not clip")
-    seed: int = setting(0, low=0, help="of the data's order and of dropout")
-    checkpoint_every: int = setting(100, low=1, help="steps between checkpoints")
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    @property
-    def frozen_from(self) -> int:
-        """The first step with frozen batch norms and ranges."""
-        return round(self.steps * self.live_batch_norm)
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2017)."""
-        rising = max(1, round(self.steps * self.warm_up))
-        if step < rising:
-            return self.learning_rate * (step + 1) / rising
-        done = (step - rising) / max(1, self.steps - rising)
-        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +77,12 @@ def _soft_cross_entropy(teacher_logits: Any, logits: Any, temperature: float) ->
     return temperature**2 * tf.reduce_mean(tf.reduce_sum(divergence, axis=-1))
 
 
+def _at_size_of(logits: Any, labels: Any) -> Any:
+    """Labels (N, H, W) at the logits' size: of every stride x stride block the pixel at its middle."""
+    stride = labels.shape[1] // logits.shape[1]
+    return labels if stride == 1 else labels[:, stride // 2 :: stride, stride // 2 :: stride]
+
+
 class Tuner:
     """Tunes one quantized network in place.
 
@@ -123,6 +92,7 @@ class Tuner:
         label_loss: from (labels (N, H, W) integer, logits (N, H, W, C)) to a scalar, made of TensorFlow operators;
             None learns from the teacher alone, and batches may then hold None for labels.
         teacher: the float tf_keras model, whose logits are followed; None learns from labels alone.
+        identity: what else a checkpoint must agree on before it is taken up (model, data, calibration).
     Raises: UsageError when there is nothing to learn from.
     """
 
@@ -133,8 +103,10 @@ class Tuner:
         *,
         label_loss: Callable[[Any, Any], Any] | None = None,
         teacher: Any | None = None,
+        identity: str = "",
     ) -> None:
         self.network, self.recipe = network, recipe
+        self._identity = repr((sorted(asdict(recipe).items()), identity))
         self.label_loss = label_loss if recipe.label_weight else None
         self.teacher = teacher if recipe.distillation else None
         if recipe.steps and self.label_loss is None and self.teacher is None:
@@ -165,7 +137,7 @@ class Tuner:
                 teacher_logits = tf.stop_gradient(self.teacher(images, training=False))
                 total += recipe.distillation * _soft_cross_entropy(teacher_logits, logits, recipe.temperature)
             if self.label_loss is not None:
-                total += recipe.label_weight * self.label_loss(labels, logits)
+                total += recipe.label_weight * self.label_loss(_at_size_of(logits, labels), logits)
             return total
 
         def train_step(images: Any, labels: Any, rate: Any) -> Any:
@@ -277,7 +249,7 @@ class Tuner:
         arrays |= {f"average/{i}": variable.numpy() for i, variable in enumerate(self._averages)}
         arrays["step"] = np.array(self.step)
         arrays["format"] = np.array(CHECKPOINT_FORMAT)
-        arrays["recipe"] = np.array(repr(sorted(asdict(self.recipe).items())))
+        arrays["recipe"] = np.array(self._identity)
         write_replacing(path, pack_arrays(arrays))
 
     def restore(self, path: Path) -> None:
@@ -286,8 +258,8 @@ class Tuner:
         hint = "delete it to start anew"
         if int(arrays.get("format", -1)) != CHECKPOINT_FORMAT:
             raise InputError(f"{path}: is no tuning checkpoint of this version", next_step=hint)
-        if str(arrays["recipe"]) != repr(sorted(asdict(self.recipe).items())):
-            raise InputError(f"{path}: is the checkpoint of another recipe", next_step=hint)
+        if str(arrays["recipe"]) != self._identity:
+            raise InputError(f"{path}: is the checkpoint of another recipe, model or data", next_step=hint)
         optimizer = list(self.optimizer.variables)
         if any(f"optimizer/{i}" not in arrays for i in range(len(optimizer))):
             raise InputError(f"{path}: its optimizer state is of another network", next_step=hint)

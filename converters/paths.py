@@ -1,0 +1,22 @@
+"""Where converted files go, and whether they may. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_deeplab.errors import OutputError
+
+FORMATS = ("float32", "float16", "dynamic", "int8")
+
+
+def output_path(output: Path, format_name: str) -> Path:
+    """Where a format goes when the int8 file goes to `output`: NAME.tflite, NAME.float16.tflite and so on."""
+    return output if format_name == "int8" else output.with_name(f"{output.stem}.{format_name}.tflite")
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raises OutputError when a file exists and may not be replaced, or its folder is missing."""
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already", next_step="give another name with -o, or --force")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder", next_step="make it first")

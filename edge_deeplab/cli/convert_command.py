@@ -1,0 +1,142 @@
+"""`edge-deeplab convert`: a trained or tuned model, or someone else's, as .tflite files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
+
+if TYPE_CHECKING:
+    from edge_deeplab.converters.verify import FileReport
+
+FORMATS = ("float32", "float16", "dynamic", "int8")  # as converters.paths.FORMATS; a test holds them equal
+IO_TYPES = ("int8", "uint8", "float32")
+
+
+class Formats(click.ParamType):
+    """Some of FORMATS after commas."""
+
+    name = "FORMATS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Returns the names, each once, in the order given; refuses an unknown one."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(name.strip() for name in str(value).split(",") if name.strip()))
+        unknown = [name for name in names if name not in FORMATS]
+        if unknown or not names:
+            self.fail(f"{', '.join(unknown) or 'nothing'!r} is no format; allowed: {', '.join(FORMATS)}", param, ctx)
+        return names
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="NAME.tflite",
+    help="The int8 file; others go beside it as NAME.float16.tflite and so on.",
+)
+@click.option(
+    "--to",
+    "formats",
+    type=Formats(),
+    default="int8,float16",
+    show_default=True,
+    help=f"Some of {', '.join(FORMATS)}, after commas.",
+)
+@click.option(
+    "--io", type=click.Choice(IO_TYPES), default="uint8", show_default=True, help="Input and output of the int8 file."
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="FILE.calib",
+    help="Samples for the int8 ranges of a model that is not tuned.",
+)
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Write what was made as JSON to stdout.")
+@foreign_options
+def command(
+    model: Path,
+    output: Path,
+    formats: tuple[str, ...],
+    io: str,
+    calibration: Path | None,
+    force: bool,
+    as_json: bool,
+    facts: ForeignFacts,
+) -> None:  # fmt: skip
+    """Write MODEL as .tflite files, each load-tested and compared with MODEL.
+
+    MODEL is a .keras file from `edge-deeplab train`, a .qat file from `edge-deeplab tune`, a .keras or .h5 file of
+    someone else, or a SavedModel folder. One that carries no manifest needs --labels, --input-range and --activation
+    (and --size where the file leaves it open).
+
+    int8 of a model that is not tuned takes its ranges from --calibration. A SavedModel has no layers to fake-quantize:
+    its int8 comes from TFLite's own calibrator, and its manifest says so.
+    """
+    from edge_deeplab.errors import UsageError
+
+    if output.suffix != ".tflite":
+        raise UsageError("-o: the output must be called NAME.tflite", came=output.name)
+    is_untuned = model.suffix.lower() != ".qat"
+    if "int8" in formats and is_untuned and calibration is None:
+        raise UsageError(
+            "int8 ranges need calibration samples",
+            next_step="give --calibration FILE.calib (made by `edge-deeplab calibrate`), or --to float16",
+        )
+    from edge_deeplab.converters.paths import check_free, output_path
+
+    for name in formats:
+        check_free(output_path(output, name), overwrite=force)
+    _convert(model, output, formats, io=io, calibration=calibration, force=force, as_json=as_json, facts=facts)
+
+
+def _convert(
+    model: Path, output: Path, formats: tuple[str, ...], *, io: str, calibration: Path | None, force: bool,
+    as_json: bool, facts: ForeignFacts,
+) -> None:  # fmt: skip
+    from edge_deeplab.calibration.artifact import CalibrationSet
+    from edge_deeplab.cli.tensorflow_start import start_tensorflow
+
+    samples = CalibrationSet.load(calibration) if calibration else None
+    start_tensorflow()
+    from edge_deeplab.converters.convert import convert
+    from edge_deeplab.converters.sources import open_source
+
+    source = open_source(model, describe=facts.manifest, size_hw=facts.size_hw)
+    if source.kind == "saved_model" and "int8" in formats:
+        click.echo("a SavedModel has no layers: int8 comes from TFLite's own calibrator", err=True)
+
+    def show(report: FileReport) -> None:
+        if not as_json:
+            click.echo(describe_file(report))
+        if report.left_out:
+            click.echo(f"  XNNPACK leaves out {', '.join(report.left_out[:4])}", err=True)
+
+    reports = convert(source, output, formats=formats, io=io, calibration=samples, overwrite=force, on_file=show)
+    if as_json:
+        click.echo(json.dumps([as_dict(report) for report in reports], indent=2))
+
+
+def describe_file(report: FileReport) -> str:
+    """One line for a file: name, size, agreement."""
+    parts = [f"{report.path.name}: {report.format}, {report.size_bytes / 1000:.0f} kB"]
+    if report.against_quantized is not None:
+        parts.append(f"against the fake-quantized network {report.against_quantized}")
+    parts.append(f"against the float network {report.against_float}")
+    return "; ".join(parts)
+
+
+def as_dict(report: FileReport) -> dict[str, object]:
+    """The report as JSON-ready values."""
+    from dataclasses import asdict
+
+    return {**asdict(report), "path": str(report.path), "left_out": list(report.left_out)}

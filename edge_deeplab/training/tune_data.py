@@ -1,0 +1,70 @@
+"""The augmented batches that tuning learns from.
+
+batches_from = tuning_batches(run, size_hw=(256, 256), classes=2)
+for images, labels in batches_from(step): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_deeplab.data.loader import PairLoader
+from edge_deeplab.data.pairs import Pair, PairsFolder, list_images
+from edge_deeplab.errors import UsageError
+from edge_deeplab.imaging.decode import read_image
+from edge_deeplab.training.tune_recipe import TuneRun
+
+
+class Picture(Pair):
+    """A picture without a mask, for learning from the teacher alone."""
+
+    def read(self, *, classes: int = 2) -> tuple[np.ndarray, np.ndarray]:
+        """The picture, and labels that nobody may learn from: all 0."""
+        del classes
+        image = read_image(self.image_path)
+        return image, np.zeros(image.shape[:2], np.uint8)
+
+
+def read_pairs(folders: tuple[Path, ...], *, labels_needed: bool) -> tuple[Pair, ...]:
+    """The pairs of several folders in their order; pictures alone where no label is needed and a folder has none.
+
+    Raises: DataError as PairsFolder.
+    """
+    found: list[Pair] = []
+    for root in folders:
+        if not labels_needed and root.is_dir() and not (root / "masks").is_dir():
+            pictures = list_images(root / "images" if (root / "images").is_dir() else root)
+            found += [Picture(path.stem, path, path) for path in pictures]
+        else:
+            found += PairsFolder(root).pairs
+    return tuple(found)
+
+
+def tuning_batches(
+    run: TuneRun, *, size_hw: tuple[int, int], classes: int
+) -> Callable[[int], Iterator[tuple[Any, Any]]]:
+    """The augmented batches of a run, from any step on; the same step gives the same batch.
+
+    Raises: UsageError when no data was named, DataError as the folders' readers.
+    """
+    if not run.data.pairs:
+        raise UsageError("tuning needs pictures to learn from", next_step="give --data FOLDER, or --steps 0")
+    labels_needed = run.tune.label_weight > 0
+    loader = PairLoader(
+        read_pairs(run.data.pairs, labels_needed=labels_needed), size_hw=size_hw, batch_size=run.tune.batch_size,
+        recipe=run.augment, seed=run.tune.seed, classes=classes, workers=run.data.workers,
+        backgrounds=list_images(run.data.backgrounds) if run.data.backgrounds else (),
+    )  # fmt: skip
+
+    def batches_from(step: int) -> Iterator[tuple[Any, Any]]:
+        epoch, first = divmod(step, loader.batches_per_epoch)
+        while True:
+            for images, labels in loader.epoch(epoch, first_batch=first):
+                yield images, labels if labels_needed else None
+            epoch, first = epoch + 1, 0
+
+    return batches_from
