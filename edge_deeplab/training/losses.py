@@ -1,0 +1,90 @@
+"""What a network is taught by: edge-weighted cross-entropy plus soft Dice, with an ignored label.
+
+Works with either Keras: `ops` is `keras.ops`, or the same few functions on TensorFlow for tf_keras (see tf_ops).
+
+    loss = segmentation_loss(keras.ops, LossRecipe())
+    loss(labels, logits)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from edge_deeplab.errors import RecipeError
+
+IGNORE = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossRecipe:
+    """The [loss] table of a recipe.
+
+    Attributes:
+        dice: weight of the soft Dice term (Milletari et al. 2016, equation for D), 0 switches it off.
+        edge: extra weight of pixels within edge_px of a border between labels.
+        edge_px: half width of that band, in pixels of the network's output.
+    """
+
+    dice: float = 0.5
+    edge: float = 2.0
+    edge_px: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("dice", "edge"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"loss.{name}", came=getattr(self, name), allowed="0 or more")
+        if self.edge_px < 1:
+            raise RecipeError("loss.edge_px", came=self.edge_px, allowed="1 or more")
+
+
+def tf_ops() -> Any:
+    """The functions of keras.ops used here, on TensorFlow, for tf_keras models."""
+    import tensorflow as tf
+
+    return SimpleNamespace(
+        cast=tf.cast, softmax=tf.nn.softmax, log_softmax=tf.nn.log_softmax, sum=tf.reduce_sum, mean=tf.reduce_mean,
+        where=tf.where, one_hot=tf.one_hot, not_equal=tf.not_equal, maximum=tf.maximum, zeros_like=tf.zeros_like,
+        expand_dims=tf.expand_dims,
+        max_pool=lambda x, size, strides, padding: tf.nn.max_pool2d(x, size, strides, padding.upper()),
+    )  # fmt: skip
+
+
+def edge_band(ops: Any, labels: Any, half_width_px: int) -> Any:
+    """Where two labels meet within half_width_px. labels: (N, H, W) float32. Returns: (N, H, W) float32 of 0 and 1."""
+    window = 2 * half_width_px + 1
+    tall = ops.expand_dims(labels, -1)
+    highest = ops.max_pool(tall, window, 1, "same")
+    lowest = -ops.max_pool(-tall, window, 1, "same")
+    return ops.cast(ops.not_equal(highest, lowest), "float32")[..., 0]
+
+
+def segmentation_loss(ops: Any, recipe: LossRecipe, classes: int) -> Callable[[Any, Any], Any]:
+    """A loss of (labels, logits).
+
+    labels: (N, H, W) integers, IGNORE counts for nothing; logits: (N, H, W, classes) float.
+    Returns, when called: a scalar, weighted cross-entropy over the pixels plus recipe.dice times
+        1 - mean over pictures and classes of the soft Dice.
+    """
+
+    def loss(labels: Any, logits: Any) -> Any:
+        logits = ops.cast(logits, "float32")
+        valid = ops.cast(ops.not_equal(labels, ops.cast(IGNORE, labels.dtype)), "float32")
+        as_float = ops.cast(labels, "float32") * valid
+        truth = ops.one_hot(ops.cast(as_float, "int32"), classes)
+        weights = valid * (1.0 + recipe.edge * edge_band(ops, as_float, recipe.edge_px))
+        cross_entropy = -ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
+        total = ops.sum(weights * cross_entropy) / ops.maximum(ops.sum(weights), 1.0)
+        if not recipe.dice:
+            return total
+        truth = truth * ops.expand_dims(valid, -1)
+        guess = ops.softmax(logits, axis=-1) * ops.expand_dims(valid, -1)
+        overlap = ops.sum(truth * guess, axis=(1, 2))
+        size = ops.sum(truth, axis=(1, 2)) + ops.sum(guess, axis=(1, 2))
+        # one pixel on either side: a class absent from picture and guess costs nothing
+        dice = (2.0 * overlap + 1.0) / (size + 1.0)
+        return total + recipe.dice * (1.0 - ops.mean(dice))
+
+    return loss
