@@ -42,7 +42,7 @@ class SourceOfPictures:
 def recipe_option(*declarations: str, key: str, **more: Any) -> Callable[[Any], Any]:
     """An option whose default, range and help stand in SamplingRecipe."""
     item = describe(SamplingRecipe, key)
-    ranges = {int: click.IntRange, float: click.FloatRange}
+    ranges: dict[Any, Any] = {int: click.IntRange, float: click.FloatRange}
     kind = ranges[item.type](item.low, item.high) if item.type in ranges else click.Choice(item.choices or ())
     options = {"type": kind, "default": item.default, "show_default": key != "size_hw", **more}
     note = "  [default: {}x{}]".format(*item.default) if key == "size_hw" else ""  # click would show a tuple

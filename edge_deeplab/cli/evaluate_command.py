@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,14 +82,13 @@ def command(
         raise OutputError(f"{target}: cannot be written", came=f"no folder {target.parent}")
     refuse_idle_facts(list(models), facts)
     pairs = spread(PairsFolder(data).pairs, limit)
-    predictors = [open_predictor(model, facts, threads=threads) for model in models]
-    try:
+    with contextlib.ExitStack() as stack:
+        predictors = []
+        for model in models:
+            predictors.append(open_predictor(model, facts, threads=threads))
+            stack.callback(predictors[-1].close)
         score = choose_score(score, predictors, min_person_iou)
         rows = [score_model(name, predictor, pairs, score) for name, predictor in zip(row_names(models), predictors)]
-    finally:
-        for predictor in predictors:
-            predictor.__exit__(None, None, None)
-
     document = describe(rows, predictors, score, data=data, threads=threads)
     if target:
         from edge_deeplab.profiling.report import write_json

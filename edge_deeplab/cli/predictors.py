@@ -1,6 +1,6 @@
 """Any model file as one thing that maps pictures to probabilities: .tflite, .keras, .qat, ours or someone else's.
 
-    with open_predictor("portrait", ForeignFacts()) as predictor:
+    with closing(open_predictor("portrait", ForeignFacts())) as predictor:
         matte = predictor.matte(image)          # (h, w) float32
 
 TensorFlow and Keras are imported for the files that need them alone. All go through the same resize, input table and
@@ -12,8 +12,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,17 +31,19 @@ QUANTIZED_SUFFIX = ".qat"
 
 
 class Predictor(Protocol):
-    """A model ready to run; a context manager.
+    """A model ready to run."""
 
-    Attributes:
-        path: its file.
-        kind: what it is, for a table: "tflite int8", "tflite float32", "keras", "qat".
-        manifest: what its numbers mean.
-    """
+    @property
+    def path(self) -> Path:
+        """Its file."""
 
-    path: Path
-    kind: str
-    manifest: Manifest
+    @property
+    def kind(self) -> str:
+        """What it is, for a table: "tflite int8", "tflite float32", "keras", "qat"."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What its numbers mean."""
 
     def matte(self, image: np.ndarray) -> np.ndarray:
         """The person. image: (H, W, 3) uint8 RGB. Returns: (h, w) float32 in 0..1, over the whole picture."""
@@ -50,11 +51,8 @@ class Predictor(Protocol):
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Every class. Returns: (h, w, classes) float32 in 0..1, over the whole picture."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None:
+        """Frees the model; twice is harmless."""
 
 
 def open_predictor(model: str, facts: ForeignFacts, *, threads: int = 1, kernels: str = "auto") -> Predictor:
@@ -119,7 +117,10 @@ class _KerasPredictor:
     """
 
     def __init__(self, path: Path, kind: str, manifest: Manifest, run: Callable[[np.ndarray], Any]) -> None:
-        self.path, self.kind, self.manifest, self._run = path, kind, manifest, run
+        self.path = path
+        self.kind = kind
+        self.manifest = manifest
+        self._run = run
         self._encoder = PixelEncoder(manifest, np.dtype(np.float32), None)
         raw = self._raw(np.zeros((*manifest.size_hw, 3), np.float32))
         info = TensorInfo("output", (1, *raw.shape), (1, *raw.shape), np.dtype(np.float32), None)
@@ -152,13 +153,8 @@ class _KerasPredictor:
         """As Predictor.probabilities."""
         return self._read(image, self._reader.probabilities)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to free."""
+    def close(self) -> None:
+        """As Predictor.close: Keras frees it with the last name that holds it."""
 
 
 def _open_own_keras(path: Path, manifest: Manifest) -> Predictor:

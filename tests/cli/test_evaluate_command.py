@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def test_our_keras_file_needs_no_facts_and_runs_as_keras_does(
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     logits = keras.saving.load_model(models["random.keras"], compile=False)(image[None] / np.float32(255))
     expected = np.asarray(keras.ops.softmax(logits))[0]
-    with open_predictor(str(models["random.keras"]), ForeignFacts()) as predictor:
+    with closing(open_predictor(str(models["random.keras"]), ForeignFacts())) as predictor:
         # the same network at batch 1 and at an open batch: float rounding alone
         np.testing.assert_allclose(predictor.probabilities(image), expected, atol=1e-4)
         np.testing.assert_allclose(predictor.matte(image), expected[..., 1], atol=1e-4)
