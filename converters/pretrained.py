@@ -2,7 +2,7 @@
 
 Two kinds of file: a TensorFlow 1 frozen graph (constants by name, batch norm apart) and a .tflite, float or
 quantized (convolutions in operator order, batch norm already folded into them). What the arrays become in our
-own network is for models.transfer to say; nothing here builds a network.
+own network is for transplant.py to say; nothing here builds a network.
 
     backbone = read_foreign_backbone(Path("frozen_inference_graph.pb"))
     backbone.arrays["MobilenetV2/expanded_conv_1/expand/weights"]

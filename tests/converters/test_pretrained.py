@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mobilenet_reference import psnr_db, rebuild
 
 from edge_deeplab.converters.pretrained import (
-    BATCH_NORM,
     BLOCKS,
-    ForeignBackbone,
     official_channels,
     official_layers,
     read_backbone,
     read_foreign_backbone,
 )
-from edge_deeplab.errors import ModelError
+from edge_deeplab.converters.publish import publish
+from edge_deeplab.errors import ConversionError, ModelError
+from edge_deeplab.labels import VOC
+from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.flatbuffer import OperatorRecord, TfliteFile
 
 FLOAT = "models/deeplabv3_257_mv_gpu.tflite"
@@ -35,38 +37,8 @@ def picture() -> np.ndarray:
     return data.astronaut()  # (512, 512, 3) uint8 RGB
 
 
-def rebuild(backbone: ForeignBackbone, image: np.ndarray, strides: list[int], dilations: list[int]) -> np.ndarray:
-    """The backbone's output from its arrays, by TensorFlow's plain operators."""
-    import tensorflow as tf
-
-    x = tf.constant(image)
-    block_input = x
-    for (layer, variable), stride, dilation in zip(official_layers(), strides, dilations):
-        kernel = backbone.arrays[f"{layer}/{variable}"]
-        if layer.endswith(("/expand", "expanded_conv/depthwise")):  # the first layer of a block
-            block_input = x
-        if layer.endswith("/depthwise"):
-            x = tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "SAME", dilations=[dilation, dilation])
-        else:
-            x = tf.nn.conv2d(x, kernel, stride, "SAME", dilations=dilation)
-        if backbone.is_folded:
-            x = x + backbone.arrays[f"{layer}/biases"]
-        else:
-            gamma, beta, mean, variance = (backbone.arrays[f"{layer}/BatchNorm/{name}"] for name in BATCH_NORM)
-            x = (x - mean) / np.sqrt(variance + backbone.batch_norm_epsilon) * gamma + beta
-        if not layer.endswith("/project"):
-            x = tf.nn.relu6(x)
-        elif x.shape == block_input.shape:
-            x = x + block_input
-    return x.numpy()
-
-
 def convolutions_of(path: Path) -> list[OperatorRecord]:
     return [o for o in TfliteFile.read(path).operators if o.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
-
-
-def psnr_db(value: np.ndarray, oracle: np.ndarray) -> float:
-    return float(20 * np.log10(np.abs(oracle).max() / np.sqrt(np.mean((value - oracle) ** 2))))
 
 
 def test_official_channels_round_to_ones_or_eights() -> None:
@@ -203,4 +175,14 @@ def test_another_network_is_refused_by_its_first_wrong_layer(tmp_path: Path) -> 
     path = tmp_path / "one.tflite"
     path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([net.get_concrete_function()]).convert())
     with pytest.raises(ModelError, match=r"1 convolutions.*expanded_conv/depthwise"):
+        read_foreign_backbone(path)
+
+
+def test_a_manifest_says_the_input_range(shared: Path, tmp_path: Path) -> None:
+    manifest = Manifest(name="voc", labels=VOC, person_class=15, size_hw=(257, 257), mean=(0.5,) * 3, std=(0.25,) * 3)
+    path = tmp_path / "published.tflite"
+    path.write_bytes(publish((shared / FLOAT).read_bytes(), manifest))
+    assert read_foreign_backbone(path).input_range == (-2.0, 2.0)
+    path.write_bytes(publish((shared / FLOAT).read_bytes(), manifest.replace(mean=(0.4, 0.5, 0.6))))
+    with pytest.raises(ConversionError, match="differ between channels"):
         read_foreign_backbone(path)
