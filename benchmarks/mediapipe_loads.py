@@ -96,10 +96,18 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="one line a picture")
     arguments = parser.parse_args()
 
+    from edge_deeplab.errors import EdgeDeepLabError
     from edge_deeplab.runtime.bundled import bundled_model
 
-    model = bundled_model(arguments.model)
-    said, scores = compare(model, arguments.peer_python, choose(arguments.pictures, arguments.count))
+    if not arguments.peer_python.is_file():
+        parser.error(f"--peer-python {arguments.peer_python}: no such file; allowed: PEER/bin/python with mediapipe")
+    if not arguments.pictures.is_dir():
+        parser.error(f"--pictures {arguments.pictures}: no such folder")
+    try:
+        model = bundled_model(arguments.model)
+        said, scores = compare(model, arguments.peer_python, choose(arguments.pictures, arguments.count))
+    except EdgeDeepLabError as error:
+        raise SystemExit(str(error)) from error
     values = np.array(list(scores.values()))
     if arguments.verbose:
         for name, score in sorted(scores.items(), key=lambda item: item[1]):
