@@ -68,7 +68,7 @@ class PyavVideoSource(SourceLife):
         check_video_file(path)
         require_pyav("reading time stamps, rotation and sound")
         self._path = path
-        self._undecodable = self._damaged = 0
+        self._undecodable = self._damaged = self._resized = self._jumps = 0
         self._container = _open_container(path)
         try:
             self._stream = _first_video(self._container, path)
@@ -94,13 +94,18 @@ class PyavVideoSource(SourceLife):
         return f"video {self._path} ({codec} {self.size_wh[0]}x{self.size_wh[1]}, {rate_text(self.fps)}{turned}{sound})"
 
     def _frames(self) -> Iterator[Frame]:
-        previous_s, step_s = Fraction(-1), 1 / (self.fps or Fraction(30))
-        index, time_s = 0, Fraction(0)
+        step_s = 1 / (self.fps or Fraction(30))
+        index, time_s, moved_s = 0, Fraction(0), Fraction(0)
         for picture in self._first_then_rest():
-            time_s = self._time_of(picture, otherwise=max(Fraction(0), previous_s + step_s))
-            time_s = max(time_s, previous_s) if index else time_s
+            following_s = time_s + step_s if index else time_s
+            told_s = self._time_of(picture, otherwise=following_s - moved_s) + moved_s
+            if index and told_s < time_s:  # clips strung together, each with a clock of its own
+                self._jumps += 1
+                moved_s += following_s - told_s
+                told_s = following_s
+            time_s = told_s
             yield Frame(index, float(time_s), self._to_bgr(picture))
-            index, previous_s = index + 1, time_s
+            index += 1
         self._note_what_was_damaged(index, end_s=float(time_s + step_s))
 
     def _first_then_rest(self) -> Iterator[VideoFrame]:
@@ -172,6 +177,7 @@ class PyavVideoSource(SourceLife):
         return time_s
 
     def _to_bgr(self, picture: VideoFrame) -> np.ndarray:
+        self._resized += (picture.width, picture.height) != self._wh
         guess_709 = picture.colorspace == UNSPECIFIED and min(self._wh) >= 720  # what players assume too
         converted = picture.reformat(
             width=self._wh[0], height=self._wh[1], format="bgr24", src_colorspace="ITU709" if guess_709 else None
@@ -192,6 +198,11 @@ class PyavVideoSource(SourceLife):
         return None
 
     def _note_what_is_lost(self) -> None:
+        streams = self._container.streams
+        if len(streams.audio) > 1:
+            self.notes.append(f"{self._path}: of its {len(streams.audio)} sound tracks only the first can be kept")
+        if streams.subtitles:
+            self.notes.append(f"{self._path}: its subtitles cannot be kept")
         transfer = HDR_TRANSFERS.get(self._first.color_trc)
         if transfer:
             self.notes.append(f"{self._path}: is {transfer} HDR; its colours are taken as they are, so they look pale")
@@ -203,6 +214,15 @@ class PyavVideoSource(SourceLife):
             self.notes.append(
                 f"{self._path}: is damaged: {self._undecodable} pieces could not be decoded, "
                 f"{self._damaged} of {count} frames are shown as well as they could be"
+            )
+        if self._jumps:
+            self.notes.append(
+                f"{self._path}: its clock jumps back {self._jumps} times; frames follow one another there"
+            )
+        if self._resized:
+            width, height = self._wh
+            self.notes.append(
+                f"{self._path}: changes its size; {self._resized} frames were brought to {width}x{height}"
             )
         said_s = self._duration_s()
         if said_s is not None and float(said_s) - end_s > ENDS_EARLY_S:

@@ -130,8 +130,8 @@ class PyavVideoSink(SinkLife):
             if self._sound is not None:
                 if self._is_finished:
                     self._sound.write_rest()
-                self.notes.extend(self._sound.notes)
                 self._sound.close()
+                self.notes.extend(self._sound.notes)
             self._container.close()
         except av.error.FFmpegError as error:
             self._discard()

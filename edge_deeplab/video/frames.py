@@ -25,7 +25,8 @@ class Frame:
 
     Attributes:
         index: 0, 1, 2 ... as captured; live, a gap in the indices is a dropped frame.
-        time_s: seconds since the first picture of the source, never going backwards.
+        time_s: seconds since the source began (a file: its first picture or sound, whichever comes first); it never
+            goes backwards.
         bgr: (H, W, 3) uint8, BGR, upright.
         name: the file's stem where each frame is a file of its own, else empty.
     """

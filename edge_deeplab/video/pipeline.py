@@ -22,12 +22,11 @@ import numpy as np
 from edge_deeplab.errors import DeviceError
 from edge_deeplab.video.frames import Frame, Sink, Source
 from edge_deeplab.video.mailbox import Mailbox, MailboxEmpty, MailboxEnded, NewestMailbox, OrderedMailbox
-from edge_deeplab.video.timing import StageClock, StageTiming, rate_over
+from edge_deeplab.video.timing import RecentRate, StageClock, StageTiming, rate_over
 
 STOP_POLL_S = 0.05  # how late a stop from a signal handler may be seen; too short only costs processor time
 STOP_WAIT_S = 10.0  # longer than any read of ours may block (streams and cameras give up after 5 s)
 PROGRESS_EVERY_S = 0.5
-PROGRESS_RATE_FRAMES = 60  # the rate shown is that of the last so many frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +226,7 @@ class _Writer:
 
     def __init__(self, source: Source, sink: Sink, run: _Run, on_progress: Callable[[Progress], None] | None) -> None:
         self.times_s = array("d")
+        self._recent = RecentRate()
         self._sink, self._run, self._on_progress = sink, run, on_progress
         self._total = source.frame_count
         self._started_s = time.perf_counter()
@@ -251,6 +251,7 @@ class _Writer:
                 self._sink.write(done.bgr, done.frame.time_s, done.frame.name)
             self._run.clock.add("latency", (time.perf_counter_ns() - done.captured_at_ns) / 1e6)
             self.times_s.append(time.perf_counter())
+            self._recent.tick()
             self.report_progress()
 
     def duration_s(self) -> float:
@@ -266,7 +267,7 @@ class _Writer:
         self._on_progress(
             Progress(
                 frames=len(self.times_s), total=self._total, dropped=self._run.to_process.dropped,
-                elapsed_s=now_s - self._started_s, fps=rate_over(self.times_s[-PROGRESS_RATE_FRAMES:]),
+                elapsed_s=now_s - self._started_s, fps=self._recent.per_second(),
                 left_s=left / overall if left is not None and overall else None,
             )
         )  # fmt: skip

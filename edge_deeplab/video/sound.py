@@ -52,6 +52,7 @@ class SoundTrack:
         self.notes: list[str] = []
         self._container, self._stream, self._offset_s = container, stream, offset_s
         self._is_ended = False
+        self._last_dts: int | None = None
         self._output = output
         codec = stream.codec_context.name
         if codec in COPIED.get(format_name, (codec,)):
@@ -66,6 +67,7 @@ class SoundTrack:
             self._packets = self._encoded(encoder)
             self.notes.append(f"sound re-encoded from {codec} to {encoder}: .{format_name} does not take {codec}")
         self._waiting: Packet | None = None
+        self._misplaced = 0
 
     @classmethod
     def open(cls, facts: MediaFacts, output: OutputContainer, format_name: str) -> SoundTrack | None:
@@ -93,6 +95,10 @@ class SoundTrack:
             if packet.pts is not None and float(packet.pts * packet.time_base) >= time_s:
                 return
             self._waiting = None
+            if self._last_dts is not None and packet.dts is not None and packet.dts <= self._last_dts:
+                self._misplaced += 1  # a container refuses time that goes backwards; damaged files have it
+                continue
+            self._last_dts = packet.dts
             self._output.mux(packet)
 
     def write_rest(self) -> None:
@@ -100,7 +106,10 @@ class SoundTrack:
         self.write_until(float("inf"))
 
     def close(self) -> None:
-        """Lets go of the file the sound comes from."""
+        """Lets go of the file the sound comes from; the notes are complete then."""
+        if self._misplaced:
+            self.notes.append(f"{self._misplaced} pieces of sound were left out: their time goes backwards")
+            self._misplaced = 0
         self._container.close()
 
     def _demuxed(self) -> Iterator[Packet]:

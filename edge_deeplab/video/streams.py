@@ -49,6 +49,8 @@ class StreamSource(SourceLife):
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.is_live = urlsplit(url).scheme.startswith("rtsp") or count <= 0
         self.frame_count = None if self.is_live else count
+        if not self.is_live:
+            self.notes.append(f"{self._shown_url}: sound and exact time stamps are kept from a downloaded file only")
         self.size_wh = (self._first.shape[1], self._first.shape[0])
         self.fps = rate_from_float(self._capture.get(cv2.CAP_PROP_FPS))
         self.media = MediaFacts(fps=self.fps)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,26 @@ def rate_over(times_s: array[float], *, warmup_frames: int = 0) -> float | None:
     if len(steady) < 2 or steady[-1] <= steady[0]:
         return None
     return (len(steady) - 1) / (steady[-1] - steady[0])
+
+
+class RecentRate:
+    """The rate of the last so many events, to be shown while they happen.
+
+    Args:
+        events: how many of the last ones count.
+    """
+
+    def __init__(self, events: int = 60) -> None:
+        self._times_s: deque[float] = deque(maxlen=events)
+
+    def tick(self) -> float | None:
+        """Counts an event that happens now. Returns: events per second, None for the first one."""
+        self._times_s.append(time.perf_counter())
+        return self.per_second()
+
+    def per_second(self) -> float | None:
+        """Events per second over the intervals between the last ones, None before the second one."""
+        return rate_over(array("d", self._times_s))
 
 
 def _summarise(values: array[float], warmup_frames: int) -> StageTiming:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -185,7 +184,6 @@ class RecordedCapture:
     def read(self):
         assert not self.is_released
         self._reads += 1
-        time.sleep(0.0005)
         if self._reads in self._fails_at or self._left <= 0:
             return False, None
         self._left -= 1

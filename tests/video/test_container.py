@@ -105,15 +105,49 @@ def test_sound_is_copied_packet_by_packet(name, tmp_path, clip_maker) -> None:
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts"])
-def test_sound_stays_with_its_picture(name, tmp_path, clip_maker) -> None:
-    clip = clip_maker(tmp_path / name, sound="aac", sound_delay_s=0.5, count=40)
+@pytest.mark.parametrize("late", ["sound", "pictures"])
+def test_sound_stays_with_its_picture(name, late, tmp_path, clip_maker) -> None:
+    half_s = Fraction(1, 2)
+    delays = {"sound_delay_s": 0.5} if late == "sound" else {"times_s": [half_s + Fraction(i, 30) for i in range(40)]}
+    clip = clip_maker(tmp_path / name, sound="aac", count=40, **delays)
     through(clip, tmp_path / "out.mp4")
 
     def lead_s(path: Path) -> float:
         return float(sound_packets(path)[0][0] - presentation_times(path)[0])
 
     assert lead_s(tmp_path / "out.mp4") == pytest.approx(lead_s(clip), abs=0.0011)
-    assert lead_s(tmp_path / "out.mp4") == pytest.approx(0.5, abs=0.03)  # less the encoder's first, silent packet
+    expected_s = 0.5 if late == "sound" else -0.5
+    assert lead_s(tmp_path / "out.mp4") == pytest.approx(
+        expected_s, abs=0.03
+    )  # the encoder begins with a silent packet
+
+
+def test_clips_strung_together_keep_every_frame_and_a_clock_that_runs_on(tmp_path, clip_maker, coded) -> None:
+    """Two MPEG transport streams, one after the other, are one: its size changes and its clock begins anew."""
+    _, read_code = coded
+    small = clip_maker(tmp_path / "a.ts", sound="aac", count=20)
+    large = clip_maker(tmp_path / "b.ts", sound="aac", count=20, size_wh=(128, 96))
+    (tmp_path / "in.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    notes = through(tmp_path / "in.ts", tmp_path / "out.mp4")
+    assert any("jumps back" in note for note in notes) and any("brought to 64x48" in note for note in notes)
+    with PyavVideoSource(tmp_path / "out.mp4") as source:
+        frames = list(source)
+    assert [read_code(frame.bgr) for frame in frames] == [*range(20), *range(20)]
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 30 for index in range(40)], abs=0.04)
+
+
+def test_what_a_file_holds_beyond_one_sound_track_is_said(tmp_path, clips) -> None:
+    import av
+
+    with av.open(str(clips / "plain.mp4")) as came, av.open(str(tmp_path / "two.mkv"), "w") as made:
+        tracks = {0: [made.add_stream_from_template(came.streams.video[0])], 1: []}
+        tracks[1] = [made.add_stream_from_template(came.streams.audio[0]) for _ in range(2)]
+        for packet in came.demux():
+            for track in tracks[packet.stream_index] if packet.size else ():
+                packet.stream = track
+                made.mux(packet)
+    with PyavVideoSource(tmp_path / "two.mkv") as source:
+        assert any("of its 2 sound tracks only the first" in note for note in source.notes)
 
 
 @pytest.mark.parametrize(

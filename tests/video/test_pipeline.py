@@ -92,8 +92,7 @@ def video_threads() -> list[threading.Thread]:
 def test_an_error_in_any_stage_stops_all_stages_and_reaches_the_caller(stage, is_live, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0)
     broken = breaking_at(20)
-    pace = (lambda index: time.sleep(0.001)) if is_live else do_nothing
-    source = CountingSource(10**9, is_live=is_live, gate=broken if stage == "capture" else pace)
+    source = CountingSource(10**9, is_live=is_live, gate=broken if stage == "capture" else do_nothing)
     sink = RememberingSink(broken if stage == "write" else do_nothing)
     callbacks = {stage: broken} if stage in ("inner_stages", "on_progress") else {}
     started_s = time.monotonic()
@@ -104,17 +103,39 @@ def test_an_error_in_any_stage_stops_all_stages_and_reaches_the_caller(stage, is
     assert not sink.is_finished
 
 
+class Lead:
+    """Lets a stage wait until another one is some frames ahead: slowness without sleeping."""
+
+    def __init__(self) -> None:
+        self._changed, self._reached = threading.Condition(), -1
+
+    def reach(self, index: int) -> None:
+        with self._changed:
+            self._reached = index
+            self._changed.notify_all()
+
+    def wait_for(self, index: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._reached >= index, WAIT_S)
+
+
 @pytest.mark.parametrize("slow", ["none", "process", "write"])
 def test_a_file_loses_no_frame_and_keeps_order(slow) -> None:
+    count, lead = 200, Lead()
+
     def process(frame: Frame) -> np.ndarray:
         if slow == "process":
-            time.sleep(0.002)
+            lead.wait_for(min(frame.index + 3, count - 1))
         return frame.bgr
 
-    sink = RememberingSink((lambda index: time.sleep(0.002)) if slow == "write" else do_nothing)
-    report = run_pipeline(CountingSource(200), process, sink)
-    assert sink.values == list(range(200))
-    assert (report.frames, report.dropped, report.was_stopped) == (200, 0, False)
+    def on_write(index: int) -> None:
+        if slow == "write":
+            lead.wait_for(min(index + 5, count - 1))
+
+    sink = RememberingSink(on_write)
+    report = run_pipeline(CountingSource(count, gate=lead.reach), process, sink)
+    assert sink.values == list(range(count))
+    assert (report.frames, report.dropped, report.was_stopped) == (count, 0, False)
     assert sink.is_finished
 
 
@@ -190,22 +211,39 @@ def test_the_report_counts_every_stage_and_tells_the_warm_up_apart() -> None:
 
 def test_progress_comes_at_a_bounded_rate_and_at_the_end(monkeypatch) -> None:
     told: list[Progress] = []
-    monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0.02)
-    run_pipeline(
-        CountingSource(100), hand_on, RememberingSink(lambda index: time.sleep(0.001)),
-        on_progress=told.append,
-    )  # fmt: skip
-    assert 2 <= len(told) <= 100
-    assert all(later.elapsed_s - earlier.elapsed_s >= 0.02 for earlier, later in itertools.pairwise(told[:-1]))
-    assert (told[-1].frames, told[-1].total, told[-1].left_s) == (100, 100, 0.0)
+    monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0.001)
+    run_pipeline(CountingSource(2000), hand_on, RememberingSink(), on_progress=told.append)
+    assert 2 <= len(told) < 2000
+    gaps_s = [later.elapsed_s - earlier.elapsed_s for earlier, later in itertools.pairwise(told[:-1])]
+    assert all(gap_s >= 0.001 for gap_s in gaps_s)
+    assert (told[-1].frames, told[-1].total, told[-1].left_s) == (2000, 2000, 0.0)
     assert told[0].left_s is not None and told[0].fps is not None
 
 
 def test_stages_overlap() -> None:
-    """Three stages of 5 ms each over 30 frames: 0.15 s overlapped, 0.45 s one after another."""
-    report = run_pipeline(
-        CountingSource(30, gate=lambda index: time.sleep(0.005)),
-        lambda frame: (time.sleep(0.005), frame.bgr)[1],
-        RememberingSink(lambda index: time.sleep(0.005)),
-    )
-    assert report.duration_s < 0.35
+    """All three stages wait for one another, which only succeeds when they are under way at the same time."""
+    meeting = threading.Barrier(3)
+
+    def meet_at(place: int) -> Callable[[int], None]:
+        def check(index: int) -> None:
+            if index == place:
+                meeting.wait(WAIT_S)
+
+        return check
+
+    def process(frame: Frame) -> np.ndarray:
+        meet_at(2)(frame.index)
+        return frame.bgr
+
+    report = run_pipeline(CountingSource(8, gate=meet_at(4)), process, RememberingSink(meet_at(1)))
+    assert report.frames == 8
+
+
+def test_a_live_run_reports_rates_and_no_total() -> None:
+    told: list[Progress] = []
+    stop = threading.Event()
+    sink = RememberingSink(lambda index: stop.set() if index >= 40 else None)
+    source = CountingSource(10**9, is_live=True)
+    report = run_pipeline(source, hand_on, sink, stop=stop, on_progress=told.append)
+    assert told[-1].total is None and told[-1].left_s is None
+    assert told[-1].dropped == report.dropped
