@@ -3,11 +3,12 @@
 #   make test    the tests
 #   make check   style, types, floors between the folders, contents of the wheel
 #   make bench   the comparisons in benchmarks/; makes .venv-peer, where MediaPipe lives
-#   make model   the bundled model again, from its recipe; DATA=folder of the data sets, hours of training
+#   make model   the bundled model again, from its recipe; DATA=folder with data/ and models/, hours of training
 
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints/constraints.txt
-DATA ?= ../shared/data
+DATA ?= ../shared
+PORTRAITS = $(DATA)/data/portraits
 DEMO ?= demo
 RUN ?= runs/portrait
 # A python of 3.11 or later that can make environments; override with `make SYSTEM_PYTHON=/path/to/python`.
@@ -57,26 +58,27 @@ bench: .venv/dev .venv-peer/made
 	$(PYTHON) benchmarks/import_cost.py
 	$(PYTHON) benchmarks/peer_model_speed.py .venv-peer/bin/python
 	$(PYTHON) benchmarks/peer_frame_speed.py .venv-peer/bin/python
-	@test -d "$(DATA)/portraits/val/images" || echo "no pictures in $(DATA)/portraits/val: quality beside MediaPipe is not measured"
-	test ! -d "$(DATA)/portraits/val/images" || { \
-		$(PYTHON) benchmarks/peer_quality.py .venv-peer/bin/python --data "$(DATA)/portraits/val" && \
+	@test -d "$(PORTRAITS)/val/images" || echo "no pictures in $(PORTRAITS)/val: quality beside MediaPipe is not measured"
+	test ! -d "$(PORTRAITS)/val/images" || { \
+		$(PYTHON) benchmarks/peer_quality.py .venv-peer/bin/python --data "$(PORTRAITS)/val" && \
 		$(PYTHON) benchmarks/mediapipe_loads.py --peer-python .venv-peer/bin/python --model portrait \
-			--pictures "$(DATA)/portraits/val"; }
+			--pictures "$(PORTRAITS)/val"; }
 
 # Every line goes on, or starts, where an earlier `make model` stopped; the last one holds the gates of the bundled model.
 # The result stays in $(RUN); copy it to edge_deeplab/assets/ when it is better than what is there.
 model: .venv/dev
-	@test -d "$(DATA)/portraits/train/images" || { echo "no pictures in $(DATA)/portraits/train; give DATA=FOLDER" >&2; exit 1; }
-	.venv/bin/edge-deeplab train edge_deeplab/recipes/portrait.toml --data "$(DATA)" --output $(RUN)
+	@test -d "$(PORTRAITS)/train/images" || { echo "no pictures in $(PORTRAITS)/train; give DATA=FOLDER" >&2; exit 1; }
+	.venv/bin/edge-deeplab train edge_deeplab/recipes/portrait.toml --data "$(DATA)" --output $(RUN) \
+		$$(test ! -e $(RUN)/checkpoint.npz || echo --resume)
 	test -e $(RUN)/portrait.calib || .venv/bin/edge-deeplab calibrate --output $(RUN)/portrait.calib \
-		"$(DATA)/portraits/train" "$(DATA)/portraits/train_open" "$(DATA)/portraits/train_wild"
-	test -e $(RUN)/portrait.qat || .venv/bin/edge-deeplab tune $(RUN)/best.keras --recipe edge_deeplab/recipes/portrait-tune.toml \
-		--data "$(DATA)" --calibration $(RUN)/portrait.calib --output $(RUN)/portrait.qat
+		"$(PORTRAITS)/train" "$(PORTRAITS)/train_open" "$(PORTRAITS)/train_wild"
+	test -e $(RUN)/portrait.qat || .venv/bin/edge-deeplab tune $(RUN)/portrait.keras --output $(RUN)/portrait.qat \
+		--calibration $(RUN)/portrait.calib --backgrounds "$(PORTRAITS)/backgrounds" \
+		--data "$(PORTRAITS)/train" --data "$(PORTRAITS)/train_open" --data "$(PORTRAITS)/train_wild"
 	.venv/bin/edge-deeplab convert $(RUN)/portrait.qat --output $(RUN)/portrait.tflite --force
-	.venv/bin/edge-deeplab evaluate $(RUN)/best.keras $(RUN)/portrait.qat $(RUN)/portrait.tflite \
-		--data "$(DATA)/portraits/val" --min-person-iou 0.93
-	.venv/bin/edge-deeplab evaluate $(RUN)/best.keras $(RUN)/portrait.qat $(RUN)/portrait.tflite \
-		--data "$(DATA)/portraits/val_wild" --min-person-iou 0.60
+	for set in val:0.93 val_wild:0.60; do \
+		.venv/bin/edge-deeplab evaluate $(RUN)/portrait.keras $(RUN)/portrait.qat $(RUN)/portrait.tflite \
+			--data "$(PORTRAITS)/$${set%:*}" --min-person-iou $${set#*:} || exit $$?; done
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
