@@ -144,18 +144,20 @@ class ChannelsReader:
 
     def matte(self, raw: np.ndarray) -> np.ndarray:
         """As OutputReader.matte."""
+        person = self._person
+        assert person is not None  # Segmenter asks the manifest first
         if self._pairs is not None:
             return self._pairs.take(np.ascontiguousarray(raw).view("<u2")[..., 0], mode="clip")  # clip: no bounds pass
         if not self._is_softmax:
-            return self._lookup.activated(raw[..., self._person])
+            return self._lookup.activated(raw[..., person])
         # softmax of one class is 1 / sum of exp(other - it); an overflow means a probability under 1e-38: 0.
         real = self._lookup.real(raw)
         with np.errstate(over="ignore"):
             if self._count == 2:
-                powers = np.exp(real[..., 1 - self._person] - real[..., self._person])
+                powers = np.exp(real[..., 1 - person] - real[..., person])
                 powers += 1
             else:
-                difference = real - real[..., self._person, np.newaxis]
+                difference = real - real[..., person, np.newaxis]
                 powers = np.exp(difference, out=difference) @ np.ones(self._count, np.float32)
         return np.reciprocal(powers, out=powers)
 

@@ -82,7 +82,7 @@ def _load_in_child(path: Path, kernels: str, timeout_s: float) -> None:
 
     # The child looks for packages where this process does; -P keeps the working folder's own modules out.
     search = os.pathsep.join(str(Path(entry).resolve()) if entry else str(Path.cwd()) for entry in sys.path)
-    command = [sys.executable, "-P", "-m", "edge_deeplab.runtime.probe", str(path.resolve()), kernels]
+    command = [sys.executable, "-P", "-W", "ignore", "-m", "edge_deeplab.runtime.probe", str(path.resolve()), kernels]
     try:
         child = subprocess.run(
             command,
@@ -98,7 +98,8 @@ def _load_in_child(path: Path, kernels: str, timeout_s: float) -> None:
         raise ModelError(f"{path}: does not load in time", came=f"no answer after {timeout_s:.0f} s") from error
     if child.returncode == 0:
         return
-    last_line = (child.stderr.strip().splitlines() or ["no message"])[-1]
+    said = [line for line in child.stderr.strip().splitlines() if not line.startswith(("INFO:", "WARNING:"))]
+    last_line = said[-1] if said else None
     if child.returncode < 0:
         try:
             cause = signal.Signals(-child.returncode).name
