@@ -14,6 +14,7 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ KERNEL_WH = (55, 55)
 GENERAL_MODEL = 0  # 256 x 256, the one the project is measured against
 
 
-def answer(values: dict[str, object]) -> None:
+def answer(values: Mapping[str, object]) -> None:
     print(json.dumps(values), flush=True)
 
 

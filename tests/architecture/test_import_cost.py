@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = ROOT / "benchmarks" / "import_cost.py"
-# A quick look first; where it says too much, a longer one decides, so that one hiccup of a busy machine does not.
-RUNS = (9, 41)
+RUNS = 25
+ATTEMPTS = 2  # the second only where the first says too much, in case another program came in between
 
 TRAINING_STACK = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "jax", "torch")
 TRAINING_ROOMS = ("models", "quantization", "training", "converters")
@@ -69,16 +69,17 @@ def test_every_room_is_judged() -> None:
 
 
 def test_importing_the_device_side_and_help_cost_little_more_than_their_parts(tmp_path: Path) -> None:
+    """Fails when a ratio is above its limit beyond doubt: the low end of its 95 % interval, not the median alone."""
     figures = tmp_path / "import_cost.json"
-    said = ""
-    for runs in RUNS:
-        command = [sys.executable, BENCHMARK, "--gate", "--runs", str(runs), "--json", figures]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said = done.stdout + done.stderr
-        assert done.returncode in (0, 3), said
-        if done.returncode == 0:
+    above: dict[str, tuple[float, float]] = {}
+    for _ in range(ATTEMPTS):
+        subprocess.run([sys.executable, BENCHMARK, "--runs", str(RUNS), "--json", figures], check=True)
+        document = json.loads(figures.read_text())
+        limits, pairs = document["limits"], document["pairs"]
+        assert limits.keys() == pairs.keys()
+        above = {
+            name: (pair["ratio_low"], limits[name]) for name, pair in pairs.items() if pair["ratio_low"] > limits[name]
+        }
+        if not above:
             break
-    document = json.loads(figures.read_text())
-    ratios = {name: pair["ratio"] for name, pair in document["pairs"].items()}
-    assert ratios.keys() == document["limits"].keys()
-    assert all(ratios[name] <= limit for name, limit in document["limits"].items()), said
+    assert not above, "name: (low end of the ratio, limit)"
