@@ -6,6 +6,7 @@ Neither numpy nor OpenCV is imported here, so that a command line can read the d
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edge_deeplab.compositing.options import CompositingOptions, OverlayOptions
 from edge_deeplab.recipe import check, setting
@@ -67,3 +68,30 @@ class WebcamOptions:
     model: str = setting("portrait", help="a .tflite with a manifest, or the name of a bundled model")
     live: LiveOptions = field(default_factory=LiveOptions)
     overlay: OverlayOptions = field(default_factory=OverlayOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """What `edge-deeplab demo` is asked to do.
+
+    Attributes:
+        folder: where the video and the contact sheet go; made when it is missing.
+        source: as video.source.open_source takes it; "synthetic" is the astronaut of scikit-image, moved.
+        size_wh: of the synthetic picture, pixels.
+        frames: of the synthetic picture, at 30 a second.
+        sheet_rows: how many times the contact sheet shows.
+    """
+
+    folder: Path = Path("demo")
+    source: str = setting("synthetic", help="what is blurred; synthetic moves a picture of an astronaut")
+    model: str = setting("portrait", help="a .tflite with a person class, or the name of a bundled model")
+    background: str = setting(BLUR, help="blur, a colour name, #rrggbb, a picture, or a video")
+    size_wh: tuple[int, int] = setting((1280, 720), low=16, high=7680, help="size of the synthetic picture")
+    frames: int = setting(180, low=1, high=100_000, help="frames of the synthetic picture, 30 a second")
+    sheet_rows: int = setting(4, low=1, high=20, help="times shown in the contact sheet")
+    threads: int = setting(2, low=1, high=64, help="threads of the model")
+    overwrites: bool = setting(False, help="replace the files of an earlier demo")
+    compositing: CompositingOptions = field(default_factory=CompositingOptions)
+
+    def __post_init__(self) -> None:
+        check(self)

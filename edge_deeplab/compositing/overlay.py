@@ -121,7 +121,10 @@ def draw_text(picture: np.ndarray, text: str, origin: tuple[int, int], scale: fl
     """
     plain = text.encode("ascii", "replace").decode()  # OpenCV's fonts hold nothing else
     thickness = max(1, round(2 * scale))
-    cv2.putText(picture, plain, origin, _FONT, scale, (0, 0, 0), thickness + 2, cv2.LINE_AA)
+    # The rim is the text itself, moved: OpenCV 5 spaces thicker glyphs wider, so a thicker text would not lie under it.
+    for across, down in ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1)):
+        place = (origin[0] + across, origin[1] + down)
+        cv2.putText(picture, plain, place, _FONT, scale, (0, 0, 0), thickness, cv2.LINE_AA)
     cv2.putText(picture, plain, origin, _FONT, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 

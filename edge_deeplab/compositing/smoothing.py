@@ -12,8 +12,8 @@ import numpy as np
 # The weight of the past where the matte is certain (0 or 1), relative to where it is undecided (0.5): 0.5 let no lag
 # be seen on webcam clips at 30 frames a second and still calms patches that flip from one frame to the next.
 CERTAIN_SHARE = 0.5
-# Mean absolute change of the picture, in gray levels, over MOTION_WINDOW: below MOTION_FROM nothing moves, above
-# with MOTION_RANGE all does. NOISE_FACTOR times the noise measured in the frame is added; it is taken for at most
+# Mean absolute change of the picture over MOTION_WINDOW, in gray levels: up to MOTION_FROM nothing moves, MOTION_RANGE
+# further on all does. NOISE_FACTOR times the noise measured in the frame is added to the first; it is taken for at most
 # NOISE_LIMIT, or a panning camera would pass for noise.
 MOTION_FROM = 1.0
 MOTION_RANGE = 5.0

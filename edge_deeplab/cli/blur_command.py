@@ -1,0 +1,62 @@
+"""`edge-deeplab blur`: a person before a blurred or another background, live or for a file."""
+
+from __future__ import annotations
+
+import click
+
+from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
+from edge_deeplab.cli.live_program import (
+    foreign_manifest,
+    live_options,
+    print_report,
+    say_progress,
+    say_source,
+    setting_option,
+)
+from edge_deeplab.compositing.options import CompositingOptions
+from edge_deeplab.demo_apps.options import LiveOptions, PortraitOptions
+
+
+@click.command()
+@live_options
+@setting_option(PortraitOptions, "model", "--model", metavar="MODEL")
+@setting_option(PortraitOptions, "background", "--background", metavar="WHAT")
+@setting_option(CompositingOptions, "strength", "--strength")
+@setting_option(CompositingOptions, "smoothing", "--smoothing")
+@setting_option(CompositingOptions, "refines_edges", "--refine-edges/--no-refine-edges", "refines_edges")
+@setting_option(CompositingOptions, "edge_softness", "--edge-softness")
+@setting_option(CompositingOptions, "edge_level", "--edge-level")
+@foreign_options
+def command(
+    live: LiveOptions,
+    as_json: bool,
+    model: str,
+    background: str,
+    strength: float,
+    smoothing: float,
+    refines_edges: bool,
+    edge_softness: float,
+    edge_level: float,
+    facts: ForeignFacts,
+) -> None:
+    """Put a person before a blurred or another background.
+
+    A camera is shown in a window, or recorded with --output. A video keeps its frame rate, time stamps and rotation,
+    and its sound where the extra "media" is installed. Ctrl-C, or q in the window, ends it; what was written plays.
+    A model that carries no manifest needs --labels, --input-range and --activation.
+
+    \b
+    edge-deeplab blur
+    edge-deeplab blur --source talk.mp4 --output blurred.mp4 --strength 0.8
+    edge-deeplab blur --source me.jpg --output me-on-navy.png --background navy
+    """
+    from edge_deeplab.demo_apps.portrait import run_portrait
+
+    compositing = CompositingOptions(
+        strength=strength, smoothing=smoothing, refines_edges=refines_edges,
+        edge_softness=edge_softness, edge_level=edge_level,
+    )  # fmt: skip
+    options = PortraitOptions(model=model, background=background, live=live, compositing=compositing)
+    manifest = foreign_manifest(model, facts)
+    report = run_portrait(options, manifest=manifest, on_open=say_source, on_progress=say_progress)
+    print_report(report, as_json=as_json)

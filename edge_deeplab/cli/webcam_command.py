@@ -1,0 +1,44 @@
+"""`edge-deeplab webcam`: any model's classes over moving pictures, live or for a file."""
+
+from __future__ import annotations
+
+import click
+
+from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
+from edge_deeplab.cli.live_program import (
+    foreign_manifest,
+    live_options,
+    print_report,
+    say_progress,
+    say_source,
+    setting_option,
+)
+from edge_deeplab.compositing.options import OverlayOptions
+from edge_deeplab.demo_apps.options import LiveOptions, WebcamOptions
+
+
+@click.command()
+@live_options
+@setting_option(WebcamOptions, "model", "--model", metavar="MODEL")
+@setting_option(OverlayOptions, "opacity", "--opacity")
+@setting_option(OverlayOptions, "shows_legend", "--legend/--no-legend", "shows_legend")
+@foreign_options
+def command(
+    live: LiveOptions, as_json: bool, model: str, opacity: float, shows_legend: bool, facts: ForeignFacts
+) -> None:
+    """Show the classes a model sees, each in its colour, with a legend.
+
+    A camera is shown in a window, or recorded with --output. Ctrl-C, or q in the window, ends it; what was written
+    plays. A model that carries no manifest needs --labels, --input-range and --activation.
+
+    \b
+    edge-deeplab webcam --show-fps
+    edge-deeplab webcam --source street.mp4 --output classes.mp4 --model streets.tflite
+    """
+    from edge_deeplab.demo_apps.webcam import run_webcam
+
+    overlay = OverlayOptions(opacity=opacity, shows_legend=shows_legend)
+    options = WebcamOptions(model=model, live=live, overlay=overlay)
+    manifest = foreign_manifest(model, facts)
+    report = run_webcam(options, manifest=manifest, on_open=say_source, on_progress=say_progress)
+    print_report(report, as_json=as_json)
