@@ -5,7 +5,7 @@ and its fake-quant operators; where it decides silently and wrongly, we decide o
 
 | fault of tfmot 0.8.1 | upstream | mended in | may go when |
 |---|---|---|---|
-| the inputs of Concatenate are permuted | issues 1061, 1179 | graph.py: no pattern rewriting | _get_layers keeps order |
+| inputs of Concatenate are permuted | issues 1061, 1179 | graph.py: no pattern rewriting | _get_layers keeps order |
 | depthwise kernels get one scale for all channels | issue 808 | WeightQuantizer | the axis follows the layer |
 | activation ranges start at +-6, EMA 0.999 | issue 368 | ActivationQuantizer, ranges.py | they start from data |
 | the input's range is only what was seen | none found | FixedQuantizer | the range can be given |

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tf_keras
+from small_networks import lively_deeplab, smooth_images
+
+from edge_deeplab.errors import ConversionError
+from edge_deeplab.quantization.graph import quantize
+from edge_deeplab.quantization.ranges import set_ranges
+
+L = tf_keras.layers
+
+
+def test_ranges_are_the_extremes_of_the_float_network_and_hold_zero() -> None:
+    model = lively_deeplab("mobilenet_v2")
+    network = quantize(model)
+    images = smooth_images(4)
+    assert set_ranges(network, [images[:2], images[2:]]) == 4
+    probe = tf_keras.Model(
+        model.input, [model.get_layer("block_1_project_bn").output, model.get_layer("stem_act").output]
+    )
+    projected, stem = (np.asarray(tensor) for tensor in probe(images, training=False))
+    low, high = (float(end) for end in network.ranges()["block_1_project_bn"])
+    assert (low, high) == pytest.approx((projected.min(), projected.max()), rel=1e-5)
+    assert [float(end) for end in network.ranges()["stem_act"]] == pytest.approx([0.0, stem.max()], rel=1e-5)
+
+
+def test_setting_ranges_forgets_earlier_ones_and_leaves_batch_norm_alone() -> None:
+    network = quantize(lively_deeplab("mobilenet_v2"))
+    statistics = [variable.numpy() for variable in network.float_variables["stem_bn"]]
+    set_ranges(network, [smooth_images(2)])
+    once = {name: [float(end) for end in ends] for name, ends in network.ranges().items()}
+    set_ranges(network, [smooth_images(2) * 0.1])
+    set_ranges(network, [smooth_images(2)])
+    assert {name: [float(end) for end in ends] for name, ends in network.ranges().items()} == once
+    assert all(np.array_equal(a, b) for a, b in zip(statistics, network.float_variables["stem_bn"]))
+
+
+def test_no_samples_is_an_error() -> None:
+    image = tf_keras.Input((8, 8, 3))
+    network = quantize(tf_keras.Model(image, L.Conv2D(2, 1)(image)))
+    with pytest.raises(ConversionError, match="no calibration samples"):
+        set_ranges(network, [])
+
+
+def test_values_that_are_not_finite_name_their_layer() -> None:
+    image = tf_keras.Input((8, 8, 3))
+    network = quantize(tf_keras.Model(image, L.Conv2D(2, 1, name="boom")(image)))
+    with pytest.raises(ConversionError, match="boom"):
+        set_ranges(network, [np.full((1, 8, 8, 3), np.inf, np.float32)])
