@@ -266,3 +266,34 @@ def test_the_peers_figures_are_those_of_the_field(shared: Path, capsys: pytest.C
     found = json.loads(out)["models"][0]
     expected = {"person_iou": 0.9475, "mean_iou": 0.9433, "trimap_iou": 0.8092, "boundary_f": 0.8225}
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=0.0011)
+
+
+def test_a_quantized_network_is_a_row_beside_its_float_model(
+    data: Path, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tf_keras = pytest.importorskip("tf_keras")
+    pytest.importorskip("tensorflow_model_optimization")
+    from edge_deeplab.quantization.graph import quantize
+    from edge_deeplab.quantization.ranges import set_ranges
+    from edge_deeplab.quantization.store import save_quantized
+
+    image = tf_keras.Input((*SIZE_HW, 3), name="image")
+    model = tf_keras.Model(image, tf_keras.layers.Conv2D(2, 1, name="logits")(image))
+    model.set_weights([*np.array([[[[[0, 20], [0, 0], [0, 0]]]]], np.float32), np.array([0, -10], np.float32)])
+    network = quantize(model)
+    set_ranges(network, [np.random.default_rng(0).random((2, *SIZE_HW, 3), np.float32)])
+    manifest = Manifest(name="red", labels=("background", "person"), person_class=1, size_hw=SIZE_HW)
+    save_quantized(tmp_path / "red.qat", network, manifest, config=model.get_config())
+
+    code, out, _ = run(capsys, tmp_path / "red.qat", models["red.tflite"], "--data", data, "--json", "-")
+    quantized, real = json.loads(out)["models"]
+    assert (code, quantized["kind"], real["kind"]) == (0, "qat", "tflite float32")
+    assert quantized["person_iou"] == real["person_iou"] == pytest.approx(PERSON_IOU)
+    colours = np.random.default_rng(1).integers(0, 256, (*SIZE_HW, 3)).astype(np.uint8)
+    with (
+        closing(open_predictor(str(tmp_path / "red.qat"), ForeignFacts())) as one,
+        closing(open_predictor(str(models["red.tflite"]), ForeignFacts())) as other,
+    ):
+        difference = np.abs(one.matte(colours) - other.matte(colours)).max()
+    # a step of the logits is about 20 / 255, a sigmoid's slope at most 1 / 4; input, kernel and output round
+    assert 0 < difference < 3 * 20 / 255 / 4
