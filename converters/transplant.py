@@ -53,6 +53,11 @@ def transplant(backbone: ForeignBackbone, target: Mapping[str, list[np.ndarray]]
     return weights
 
 
+def batch_norm_names() -> frozenset[str]:
+    """Our batch norms that a transplant sets; those of a folded backbone still lack their statistics."""
+    return frozenset(f"{ours}_bn" for _, _, ours in _layer_pairs())
+
+
 def _layer_pairs() -> Iterator[tuple[str, str, str]]:
     """Official layer name, the name of its kernel variable, our layer's name without _conv or _bn."""
     for foreign, kernel_name in official_layers():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from edge_deeplab.errors import RecipeError
+from edge_deeplab.recipe import check, setting
 
 IGNORE = 255
 
@@ -22,22 +22,15 @@ IGNORE = 255
 class LossRecipe:
     """The [loss] table of a recipe.
 
-    Attributes:
-        dice: weight of the soft Dice term (Milletari et al. 2016, equation for D), 0 switches it off.
-        edge: extra weight of pixels within edge_px of a border between labels.
-        edge_px: half width of that band, in pixels of the network's output.
+    Dice is that of Milletari et al. 2016 (the equation for D).
     """
 
-    dice: float = 0.5
-    edge: float = 2.0
-    edge_px: int = 3
+    dice: float = setting(0.5, low=0, help="weight of the soft Dice term; 0 switches it off")
+    edge: float = setting(2.0, low=0, help="extra weight of pixels near a border between labels")
+    edge_px: int = setting(3, low=1, help="half width of that band, in pixels of the network's output")
 
     def __post_init__(self) -> None:
-        for name in ("dice", "edge"):
-            if getattr(self, name) < 0:
-                raise RecipeError(f"loss.{name}", came=getattr(self, name), allowed="0 or more")
-        if self.edge_px < 1:
-            raise RecipeError("loss.edge_px", came=self.edge_px, allowed="1 or more")
+        check(self)
 
 
 def tf_ops() -> Any:

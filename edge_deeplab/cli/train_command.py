@@ -1,0 +1,125 @@
+"""`edge-deeplab train`: from a recipe and a folder of pairs to a trained model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edge_deeplab.training.loop import EpochEvent, Starting, StepEvent
+    from edge_deeplab.training.run import TrainRun
+
+REPORT_EVERY_S = 10.0
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="What ${DATA} in the recipe stands for.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME of the recipe]"
+)
+@click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, exactly where it was.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. optimizer.ema=0.99.")
+def command(recipe: Path, data: Path | None, output: Path | None, resume: bool, changes: tuple[str, ...]) -> None:
+    """Train the network that RECIPE describes.
+
+    The folder gets NAME.keras (the best on validation, weights averaged), metrics.jsonl, the resolved recipe.toml and
+    checkpoint.npz. A run that was killed goes on with --resume as if nothing had happened.
+    """
+    from edge_deeplab.recipe import load_recipe, override, parse_assignments
+    from edge_deeplab.training.run import TrainRun
+
+    run = load_recipe(recipe, TrainRun, variables={"DATA": data} if data else {})
+    run = override(run, parse_assignments(changes), source="--set")
+    folder = output or Path("runs") / run.name
+
+    from edge_deeplab.errors import OutputError
+    from edge_deeplab.training.checkpoint import read_checkpoint
+
+    if resume:
+        read_checkpoint(folder / "checkpoint.npz")  # before Keras is loaded
+    elif (folder / "checkpoint.npz").exists():
+        raise OutputError(f"{folder}: holds a training already", next_step="pass --resume, or choose another --output")
+    starting = read_start(run)
+
+    from edge_deeplab.cli.tensorflow_start import quiet_native_stderr
+    from edge_deeplab.models.keras_api import keras_namespace
+
+    with quiet_native_stderr():
+        keras_namespace("keras").ops.zeros(1)  # the first operator looks for GPUs
+    from edge_deeplab.training.loop import Trainer
+
+    trainer = Trainer(run, folder, starting=starting, on_event=Reporter())
+    click.echo(
+        f"{run.name}: {len(trainer.pairs)} pairs, {trainer.epochs} epochs, {trainer.steps} steps -> {folder}", err=True
+    )
+    try:
+        end = trainer.train(is_resumed=resume)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; go on with: edge-deeplab train {recipe} --output {folder} --resume ...", err=True)
+        raise
+    click.echo(f"{trainer.model_path}  best of {trainer.epochs} epochs: {end.best_epoch + 1}, score {end.best_score:.4f}")
+
+
+def read_start(run: TrainRun) -> Starting | None:
+    """Reads the weights a recipe begins from; None for random ones."""
+    if run.start.backbone is None and run.start.model is None:
+        return None
+    import hashlib
+
+    from edge_deeplab.training.loop import Starting
+
+    if run.start.model is not None:
+        from edge_deeplab.models.store import load_manifest, load_weights
+
+        load_manifest(run.start.model)
+        weights = load_weights(run.start.model)
+        digest = hashlib.sha256(run.start.model.read_bytes()).hexdigest()
+        return Starting(f"{run.start.model.name} sha256 {digest}", lambda fresh: weights)
+    from edge_deeplab.converters.pretrained import read_foreign_backbone
+    from edge_deeplab.converters.transplant import batch_norm_names, transplant
+
+    assert run.start.backbone is not None
+    backbone = read_foreign_backbone(run.start.backbone)
+    digest = hashlib.sha256(run.start.backbone.read_bytes()).hexdigest()
+    unsettled = batch_norm_names() if backbone.is_folded else frozenset()
+    return Starting(
+        f"{run.start.backbone.name} sha256 {digest}", lambda fresh: transplant(backbone, fresh), unsettled
+    )
+
+
+class Reporter:
+    """Prints progress on stderr: one line that renews itself on a terminal, one every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._last_s = 0.0
+        self._is_terminal = sys.stderr.isatty()
+
+    def __call__(self, event: StepEvent | EpochEvent) -> None:
+        from edge_deeplab.training.loop import EpochEvent
+
+        if isinstance(event, EpochEvent):
+            scores = "  ".join(f"{name} {value:.4f}" for name, value in event.scores.items())
+            mark = "  best" if event.is_best else ""
+            self._line(
+                f"epoch {event.epoch + 1}/{event.epochs}  loss {event.loss:.4f}  {scores}  "
+                f"{event.duration_s:.0f} s{mark}", is_final=True,
+            )  # fmt: skip
+            return
+        now_s = time.monotonic()
+        if now_s - self._last_s >= (0.5 if self._is_terminal else REPORT_EVERY_S):
+            self._last_s = now_s
+            self._line(
+                f"epoch {event.epoch + 1}/{event.epochs}  step {event.step}/{event.steps}  loss {event.loss:.4f}  "
+                f"{event.images_per_s:.1f} images/s  {int(event.left_s) // 60} min left", is_final=False,
+            )  # fmt: skip
+
+    def _line(self, text: str, *, is_final: bool) -> None:
+        if self._is_terminal:
+            click.echo(f"\r\x1b[K{text}" + ("\n" if is_final else ""), err=True, nl=False)
+        else:
+            click.echo(text, err=True)

@@ -1,0 +1,103 @@
+"""What `edge-deeplab train` is asked for: every table of a training recipe. Needs no Keras.
+
+run = load_recipe(Path("portrait.toml"), TrainRun, variables={"DATA": data})
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_deeplab.errors import RecipeError
+from edge_deeplab.imaging.augment import AugmentRecipe
+from edge_deeplab.labels import PORTRAIT
+from edge_deeplab.models.deeplab import DeepLabConfig
+from edge_deeplab.recipe import check, setting
+from edge_deeplab.training.losses import LossRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainData:
+    """The [data] table."""
+
+    train: tuple[Path, ...] = setting(help="folders with images/ and masks/ to learn from")
+    validation: tuple[Path, ...] = setting(help="folders with images/ and masks/ that choose the best epoch")
+    backgrounds: Path | None = setting(None, help="folder of pictures without foreground, to paste on")
+    terms: str = setting("", help="under which terms the pictures stand; goes into the manifest")
+    workers: int = setting(2, low=1, high=64, help="threads that decode and augment")
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ("train", "validation"):
+            if not getattr(self, name):
+                raise RecipeError(f"data.{name}: names no folder", allowed="one or more folders with images/ and masks/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One of the [[stages]]: epochs at one input size. Small first, large last, is most of the quality for half the time."""
+
+    size_hw: tuple[int, int] = setting(help="height and width, multiples of the output stride")
+    epochs: int = setting(low=1, help="passes over the training pairs")
+    batch_size: int = setting(16, low=1, help="samples a step")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerRecipe:
+    """The [optimizer] table: AdamW (Loshchilov and Hutter 2019), linear warm-up, half a cosine to zero over all stages."""
+
+    learning_rate: float = setting(4e-3, low=1e-8, high=1, help="the highest rate")
+    warm_up: float = setting(0.03, low=0, high=0.9, help="share of all steps in which the rate rises")
+    weight_decay: float = setting(1e-3, low=0, help="decoupled decay of kernels")
+    clip: float = setting(1.0, low=0, help="largest global gradient norm; 0 does not clip")
+    ema: float = setting(0.998, low=0, high=0.99999, help="decay of the average of the weights that is kept; 0 for none")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRecipe:
+    """The [start] table: where the weights begin."""
+
+    backbone: Path | None = setting(None, help="MobileNetV2 weights: a float .tflite or a frozen graph")
+    model: Path | None = setting(None, help="a .keras file of ours with the same network, to go on from")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.backbone and self.model:
+            raise RecipeError("start: backbone and model are both given", allowed="one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRun:
+    """A training recipe."""
+
+    name: str = setting(help="what the model is called")
+    stages: tuple[Stage, ...] = setting(help="input sizes and epochs, in order")
+    data: TrainData = setting(help="pictures")
+    labels: tuple[str, ...] = setting(PORTRAIT, help="one name for each class")
+    seed: int = setting(0, low=0, help="of weights, order and augmentation")
+    checkpoint_every: int = setting(200, low=1, help="steps between checkpoints; one more after every epoch")
+    model: DeepLabConfig = setting(DeepLabConfig(), help="the network")
+    augment: AugmentRecipe = setting(AugmentRecipe(), help="augmentation")
+    loss: LossRecipe = setting(LossRecipe(), help="loss")
+    optimizer: OptimizerRecipe = setting(OptimizerRecipe(), help="optimizer")
+    start: StartRecipe = setting(StartRecipe(), help="starting weights")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.stages:
+            raise RecipeError("stages: there is none", allowed="one or more [[stages]] with size_hw and epochs")
+        if len(self.labels) != self.model.classes:
+            raise RecipeError("labels: one name for each class", came=len(self.labels), allowed=self.model.classes)
+        for stage in self.stages:
+            self.model.replace(size_hw=stage.size_hw)
+
+    @property
+    def final_size_hw(self) -> tuple[int, int]:
+        """The input size of the last stage: the model's."""
+        return self.stages[-1].size_hw
