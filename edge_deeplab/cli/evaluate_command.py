@@ -68,6 +68,7 @@ def command(
     mean IoU    mean of person and background IoU
     trimap IoU  the same within 2 % of the diagonal around the true edge
     boundary F  edge pixels within 0.75 % of the diagonal (at least 1 pixel)
+
     Each is the mean over the pictures, at their own size, person where its probability is above 0.5.
     With --score classes, mean IoU is that of PASCAL VOC: over all pixels, label 255 left out.
     """
