@@ -11,6 +11,7 @@ import pytest
 
 from edge_deeplab.errors import MissingExtraError, OutputError, UsageError
 from edge_deeplab.video import container, sink
+from edge_deeplab.video.container import PyavVideoSource
 from edge_deeplab.video.frames import MediaFacts, rate_from_float
 from edge_deeplab.video.opencv_file import OpencvVideoSource
 from edge_deeplab.video.sink import SinkOptions, open_sink
@@ -74,6 +75,16 @@ def test_overwriting_in_a_folder_leaves_other_files_alone(tmp_path) -> None:
     with open_sink(f"{tmp_path}/out", SinkOptions(overwrite=True)) as out:
         out.write(frame(), 0.0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["diary.txt", "frame_000000.png"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_of_the_same_moment_are_all_kept(suffix, tmp_path) -> None:
+    """A folder of pictures or a broken clock may give them; a container refuses two frames at one time."""
+    with open_sink(f"{tmp_path}/out{suffix}") as out:
+        for index in range(4):
+            out.write(frame(60 * index), 0.0)
+    with PyavVideoSource(tmp_path / f"out{suffix}") as written:
+        assert [int(one.bgr.mean()) // 55 for one in written] == [0, 1, 2, 3]
 
 
 def test_opencv_says_what_it_cannot_keep_and_fills_gaps_in_time(tmp_path) -> None:
