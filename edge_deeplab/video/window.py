@@ -5,6 +5,8 @@ with WindowSink(on_key=lambda key: stop.set() if key == "q" else None) as sink: 
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 
@@ -43,12 +45,14 @@ class WindowSink(SinkLife):
         self._is_shown = False
         self._is_told = False
         self._began_s: float | None = None
+        if not has_screen():  # asked first: OpenCV's Qt builds end the whole process where there is none
+            raise _no_window("there is no screen", "write to a file with --output")
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         except (cv2.error, AttributeError) as error:
-            raise DeviceError(
-                "no window can be opened: this OpenCV is headless, or there is no screen",
-                next_step="pip install 'edge-deeplab[device]' in place of [headless], or write to a file with --output",
+            raise _no_window(
+                "this OpenCV is headless, or the screen cannot be reached",
+                "pip install 'edge-deeplab[device]' in place of [headless], or write to a file with --output",
             ) from error
 
     def describe(self) -> str:
@@ -87,3 +91,14 @@ class WindowSink(SinkLife):
 
     def _discard(self) -> None:
         cv2.destroyWindow(self._title)
+
+
+def has_screen() -> bool:
+    """Whether there is a screen to open a window on; on Linux, whether one is named in the environment."""
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def _no_window(why: str, next_step: str) -> DeviceError:
+    return DeviceError(f"no window can be opened: {why}", next_step=next_step)

@@ -116,6 +116,13 @@ class _MotionJpeg(BaseHTTPRequestHandler):
     """What a network camera does: one JPEG after another in a multipart answer, until the frames are out."""
 
     def do_GET(self) -> None:
+        if self.path == "/clip.mp4":
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp4")
+            self.send_header("Content-Length", str(len(self.server.clip)))
+            self.end_headers()
+            self.wfile.write(self.server.clip)
+            return
         if self.path != "/video":
             self.send_error(404)
             return
@@ -136,13 +143,16 @@ class _MotionJpeg(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def camera_url() -> Iterator[Callable[[int], str]]:
-    """Starts a motion JPEG camera on 127.0.0.1; call it with the number of frames it sends."""
+    """Starts a motion JPEG camera on 127.0.0.1 at /video; call it with the number of frames it sends.
+
+    A clip given to it lies beside the camera at /clip.mp4.
+    """
     servers: list[ThreadingHTTPServer] = []
 
-    def start(frames_to_send: int = 10**6) -> str:
+    def start(frames_to_send: int = 10**6, clip: bytes = b"") -> str:
         server = ThreadingHTTPServer(("127.0.0.1", 0), _MotionJpeg)
         server.daemon_threads = True
-        server.frames_to_send, server.pause = frames_to_send, threading.Event()
+        server.frames_to_send, server.pause, server.clip = frames_to_send, threading.Event(), clip
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/video"

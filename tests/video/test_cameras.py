@@ -12,6 +12,8 @@ import pytest
 from edge_deeplab.errors import DeviceError
 from edge_deeplab.video import cameras
 from edge_deeplab.video.cameras import Camera, CameraSource, list_cameras
+from edge_deeplab.video.container import PyavVideoSource
+from edge_deeplab.video.sink import SinkOptions, open_sink
 from edge_deeplab.video.source import open_source
 
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
@@ -85,6 +87,17 @@ def test_what_the_camera_gives_instead_is_said(recorded_capture) -> None:
     with CameraSource("0", size_wh=(640, 480), fps=Fraction(30), open_capture=capture) as source:
         assert source.notes == ["camera 0: asked for 640x480, gives 64x48", "camera 0: asked for 30 fps, gives 15 fps"]
         assert source.size_wh == (64, 48) and source.fps == 15
+
+
+def test_a_recording_keeps_the_times_of_the_clock(recorded_capture, tmp_path) -> None:
+    times_s = []
+    camera = CameraSource("0", open_capture=recorded_capture())
+    with camera, open_sink(f"{tmp_path}/out.mp4", SinkOptions(media=camera.media)) as sink:
+        for frame in islice(camera, 20):
+            times_s.append(frame.time_s)
+            sink.write(frame.bgr, frame.time_s)
+    with PyavVideoSource(tmp_path / "out.mp4") as written:
+        assert [frame.time_s for frame in written] == pytest.approx(times_s, abs=1.5 / 90000)  # rounding, and one tick
 
 
 def test_mirror_turns_left_to_right(recorded_capture) -> None:

@@ -30,6 +30,7 @@ class Broken(Exception):  # noqa: N818
 @pytest.fixture(params=[*FILES, "null", "window"])
 def sink(request, tmp_path, monkeypatch):
     if request.param == "window":
+        monkeypatch.setenv("DISPLAY", ":0")
         for name in ("namedWindow", "resizeWindow", "imshow", "destroyWindow"):
             monkeypatch.setattr(cv2, name, lambda *_: None, raising=False)
         monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: -1, raising=False)

@@ -9,7 +9,7 @@ import pytest
 
 from edge_deeplab.errors import DeviceError, InputError
 from edge_deeplab.video.pipeline import run_pipeline
-from edge_deeplab.video.sink import NullSink
+from edge_deeplab.video.sink import NullSink, open_sink
 from edge_deeplab.video.source import open_source
 from edge_deeplab.video.streams import without_password
 
@@ -39,6 +39,17 @@ def test_a_slow_receiver_gets_the_newest_frames_and_the_rest_is_counted(camera_u
 def test_a_live_stream_that_ends_is_an_error_that_reaches_the_caller(camera_url) -> None:
     with open_source(camera_url(5)) as source, pytest.raises(DeviceError, match="stream ended after 5 frames"):
         run_pipeline(source, lambda frame: frame.bgr, NullSink())
+
+
+def test_a_video_file_on_a_web_server_is_not_live_and_comes_whole(camera_url, clips, coded, tmp_path) -> None:
+    _, read_code = coded
+    with open_source(f"{clips}/plain.mp4") as came, open_sink(f"{tmp_path}/front.mp4") as made:  # index in front
+        run_pipeline(came, lambda frame: frame.bgr, made)
+    url = camera_url(0, (tmp_path / "front.mp4").read_bytes()).replace("/video", "/clip.mp4")
+    with open_source(url) as source:
+        assert not source.is_live and source.frame_count == 20
+        assert [read_code(frame.bgr) for frame in source] == list(range(20))
+        assert "downloaded" in source.notes[0]
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/video"])

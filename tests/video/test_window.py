@@ -19,6 +19,7 @@ FRAME = np.zeros((48, 64, 3), np.uint8)
 def screen(monkeypatch):
     """OpenCV's window calls, which a headless build lacks: `keys` to be pressed, `visible`, waits asked for."""
 
+    monkeypatch.setenv("DISPLAY", ":0")
     screen = SimpleNamespace(keys=[], waits_ms=[], visible=1.0, shown=0)
 
     def wait_key(delay_ms: int) -> int:
@@ -67,7 +68,16 @@ def test_a_file_is_shown_at_its_own_speed_and_a_camera_at_once(screen) -> None:
         assert expected_ms - late_ms - 1 <= screen.waits_ms[1] <= expected_ms
 
 
-def test_headless_opencv_is_one_line_with_both_ways_out(capfd) -> None:
+def test_without_a_screen_nothing_is_tried(monkeypatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cv2, "namedWindow", lambda *_: pytest.fail("a Qt build would have ended the process"))
+    with pytest.raises(DeviceError, match=r"no screen.*--output"):
+        open_sink("window")
+
+
+def test_headless_opencv_is_one_line_with_both_ways_out(capfd, monkeypatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
     if "GUI:                           NONE" not in cv2.getBuildInformation():
         pytest.skip("this OpenCV has windows")
     with pytest.raises(DeviceError, match=r"edge-deeplab\[device\].*--output") as caught:
