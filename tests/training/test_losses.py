@@ -1,0 +1,79 @@
+"""The loss, against small answers worked out by hand and against itself on the other Keras."""
+
+import math
+
+import numpy as np
+import pytest
+
+from edge_deeplab.errors import RecipeError
+from edge_deeplab.models.keras_api import keras_namespace
+from edge_deeplab.training.losses import IGNORE, LossRecipe, edge_band, segmentation_loss, tf_ops
+
+PLAIN = LossRecipe(dice=0.0, edge=0.0)
+
+
+def loss_of(recipe, labels, logits):
+    ops = keras_namespace("keras").ops
+    value = segmentation_loss(ops, recipe, logits.shape[-1])(ops.convert_to_tensor(labels), ops.convert_to_tensor(logits))
+    return float(value)
+
+
+def test_plain_loss_is_mean_cross_entropy():
+    labels = np.array([[[0, 1], [1, 0]]], np.uint8)
+    logits = np.zeros((1, 2, 2, 2), np.float32)
+    logits[..., 1] = math.log(3)  # probabilities 1/4 and 3/4
+    assert loss_of(PLAIN, labels, logits) == pytest.approx((2 * math.log(4) + 2 * math.log(4 / 3)) / 4, rel=1e-5)
+
+
+def test_ignored_pixels_count_for_nothing():
+    labels = np.array([[[0, IGNORE], [0, 0]]], np.uint8)
+    logits = np.random.RandomState(0).randn(1, 2, 2, 3).astype(np.float32)
+    other = logits.copy()
+    other[0, 0, 1] = 9.0, -9.0, 4.0
+    recipe = LossRecipe(dice=1.0, edge=0.0)
+    assert loss_of(recipe, labels, logits) == pytest.approx(loss_of(recipe, labels, other), rel=1e-6)
+
+
+def test_edge_band_surrounds_the_border_on_both_sides():
+    labels = np.zeros((1, 5, 9), np.float32)
+    labels[:, :, 4:] = 1
+    ops = keras_namespace("keras").ops
+    band = np.asarray(edge_band(ops, ops.convert_to_tensor(labels), 2))[0, 2]
+    assert band.tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 0]
+
+
+def test_edge_weight_makes_mistakes_at_the_border_dearer():
+    labels = np.zeros((1, 16, 16), np.uint8)
+    labels[:, :, 8:] = 1
+    right = np.where(labels[..., None] == np.arange(2), 4.0, -4.0).astype(np.float32)
+    near, far = right.copy(), right.copy()
+    near[:, :, 7] *= -1
+    far[:, :, 1] *= -1
+    weighted = LossRecipe(dice=0.0, edge=4.0, edge_px=2)
+    assert loss_of(weighted, labels, near) > 2 * loss_of(weighted, labels, far)
+    assert loss_of(PLAIN, labels, near) == pytest.approx(loss_of(PLAIN, labels, far), rel=1e-5)
+
+
+def test_dice_of_a_perfect_answer_costs_nothing_and_of_its_opposite_all():
+    labels = np.zeros((1, 16, 16), np.uint8)
+    labels[:, :, 8:] = 1
+    right = np.where(labels[..., None] == np.arange(2), 30.0, -30.0).astype(np.float32)
+    only_dice = LossRecipe(dice=1.0, edge=0.0)
+    assert loss_of(only_dice, labels, right) == pytest.approx(0, abs=1e-5)
+    opposite = loss_of(only_dice, labels, -right) - loss_of(PLAIN, labels, -right)
+    assert opposite == pytest.approx(1 - 1 / 257, abs=1e-4)  # one pixel of smoothing over 2 * 128
+
+
+def test_tf_keras_computes_the_same_loss():
+    import tensorflow as tf
+
+    random = np.random.RandomState(0)
+    labels = random.choice([0, 1, 2, IGNORE], (2, 12, 10)).astype(np.uint8)
+    logits = random.randn(2, 12, 10, 3).astype(np.float32)
+    twin = segmentation_loss(tf_ops(), LossRecipe(), 3)(tf.constant(labels), tf.constant(logits))
+    assert float(twin) == pytest.approx(loss_of(LossRecipe(), labels, logits), rel=1e-5)
+
+
+def test_recipe_refuses_negative_weights():
+    with pytest.raises(RecipeError, match="edge"):
+        LossRecipe(edge=-1)
