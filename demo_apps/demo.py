@@ -8,6 +8,7 @@ It is the portrait program with a source of its own and a contact sheet; it comp
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 from collections.abc import Callable
@@ -61,7 +62,27 @@ def run_demo(
         raises.
     """
     video, sheet = options.folder / VIDEO, options.folder / SHEET
+    is_new = not options.folder.exists()
     _prepare_folder(options.folder, (video, sheet), overwrites=options.overwrites)
+    try:
+        report = _record(options, video, sheet, stop=stop, on_progress=on_progress, on_open=on_open)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # a stopped run has left its video there
+                options.folder.rmdir()
+        raise
+    return DemoResult(video=video, sheet=sheet, report=report, cameras=list_cameras())
+
+
+def _record(
+    options: DemoOptions,
+    video: Path,
+    sheet: Path,
+    *,
+    stop: threading.Event | None,
+    on_progress: Callable[[Progress], None] | None,
+    on_open: Callable[[Source], None] | None,
+) -> LiveReport:
     contact = ContactSheet(_spread(options.frames, options.sheet_rows))
     report = run_portrait(
         PortraitOptions(
@@ -74,7 +95,7 @@ def run_demo(
         source_options=SourceOptions(size_wh=options.size_wh, synthetic_frames=options.frames),
     )  # fmt: skip
     contact.write(sheet, overwrites=options.overwrites)
-    return DemoResult(video=video, sheet=sheet, report=report, cameras=list_cameras())
+    return report
 
 
 class ContactSheet:

@@ -92,7 +92,7 @@ def run_live(
     Args:
         segmenter: whose facts the report carries; the effect uses it.
         source_options: in place of those that `options` imply, for a program with a source of its own.
-        on_open: told the source once it is open, before the first frame.
+        on_open: told the source once it and the output are open, before the first frame.
 
     Raises: what the source, the output and the effect raise.
     """
@@ -106,14 +106,14 @@ def run_live(
     )
     _refuse_own_source(options)
     with open_source(options.source, wanted) as source:
-        if on_open is not None:
-            on_open(source)
         sink_options = SinkOptions(
             media=source.media, overwrite=options.overwrites, is_paced=not source.is_live,
             on_key=lambda key: stop.set() if key in STOP_KEYS else None, on_closed=stop.set,
         )  # fmt: skip
         with _open_output(options, sink_options) as sink, stop_on_signals(stop):
             described = (source.describe(), sink.describe())
+            if on_open is not None:
+                on_open(source)
             process = _with_rate(effect.apply) if options.shows_fps else effect.apply
             pipeline = run_pipeline(
                 source, process, sink, stop=stop, on_progress=on_progress, inner_stages=lambda: effect.stage_ms

@@ -16,6 +16,8 @@ from edge_deeplab.errors import InputError
 from edge_deeplab.video.frames import Frame, Source
 from edge_deeplab.video.source import SourceOptions, open_source
 
+# A picture due this little later is shown now: Matroska rounds time stamps to milliseconds, and sums of rounds drift.
+EARLY_S = 0.002
 LAST_FRAME_S = 1 / 30  # how long the last picture of a video stands when its rate is unknown
 
 
@@ -30,7 +32,7 @@ class LoopingVideo:
         self._source: Source | None = None
         self._frames: Iterator[Frame] = iter(())
         self._began_s = 0.0  # when this round began, on the clock of picture_at
-        self._shown, self._next = self._first(), None
+        self._shown = self._first()
         self._next = next(self._frames, None)
 
     def picture_at(self, time_s: float) -> np.ndarray:
@@ -41,11 +43,11 @@ class LoopingVideo:
         while True:
             if self._next is None:
                 ends_s = self._began_s + self._shown.time_s + self._last_duration_s()
-                if time_s < ends_s:
+                if time_s + EARLY_S < ends_s:
                     return self._shown.bgr
                 self._began_s = ends_s
                 self._shown = self._first()
-            elif self._began_s + self._next.time_s > time_s:
+            elif self._began_s + self._next.time_s > time_s + EARLY_S:
                 return self._shown.bgr
             else:
                 self._shown = self._next

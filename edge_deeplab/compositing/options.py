@@ -71,7 +71,7 @@ class OverlayOptions:
 
     opacity: float = setting(0.55, low=0.0, high=1.0, help="opacity of the class colours, 0 to 1")
     shows_legend: bool = setting(True, help="draw the names of the classes in view")
-    least_share: float = setting(0.002, low=0.0, high=1.0, help="smallest share of the frame a class is listed with")
+    least_share: float = setting(0.005, low=0.0, high=1.0, help="smallest share of the frame a class is listed with")
 
     def __post_init__(self) -> None:
         check(self)
