@@ -17,7 +17,6 @@ A message has four parts: what is wrong, what came, what is allowed, what to do 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -108,6 +107,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
     Returns: e.g. "blur, evaluate, train (did you mean train?)".
     """
+    import difflib  # only a mistake needs it
+
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1)
     return ", ".join(names) + (f" (did you mean {close[0]}?)" if close else "")

@@ -9,8 +9,6 @@ Nothing here knows a runtime or a converter; reading needs the standard library 
 from __future__ import annotations
 
 import dataclasses
-import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,11 +81,15 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as indented JSON text, keys in the order of the fields."""
+        import json
+
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, source: str = "manifest") -> Manifest:
         """Parses what to_json wrote. Raises ModelError naming `source` and the key that is wrong."""
+        import json
+
         try:
             raw = json.loads(text)
         except ValueError as error:
@@ -117,6 +119,8 @@ def read_manifest(path: Path) -> Manifest | None:
 
     Raises: ModelError when the file is missing or its manifest is damaged.
     """
+    import zipfile  # here: with what it imports it costs a tenth of a live program's start
+
     if not path.is_file():
         raise ModelError(f"{path}: no such model file", next_step="check the path, or name a bundled model")
     if not zipfile.is_zipfile(path):
@@ -132,6 +136,8 @@ def read_manifest(path: Path) -> Manifest | None:
 
 def append_manifest(path: Path, manifest: Manifest) -> None:
     """Adds the manifest to a file that is, or ends in, a zip without one. The file must hold no manifest yet."""
+    import zipfile
+
     with zipfile.ZipFile(path, "a", compression=zipfile.ZIP_STORED) as archive:
         if ENTRY in archive.namelist():
             raise ModelError(f"{path}: already holds a manifest")
