@@ -9,6 +9,7 @@ PyAV (extra `media`) is imported when a file is opened, never before. encoder.py
 from __future__ import annotations
 
 import importlib.util
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -68,11 +69,15 @@ class PyavVideoSource(SourceLife):
         check_video_file(path)
         require_pyav("reading time stamps, rotation and sound")
         self._path = path
+        self._unordered_times: deque[int | None] = deque()
         self._undecodable = self._damaged = self._resized = self._jumps = 0
         self._container = _open_container(path)
         try:
             self._stream = _first_video(self._container, path)
             self._tick_s = Fraction(self._stream.time_base or COARSEST_TIME_BASE)
+            # AVI numbers packets as they are decoded. Pictures come out in the order they are shown, which has the
+            # same times: the n-th picture is shown at the n-th packet's.
+            self._has_no_presentation_times = self._container.format.name == "avi"
             self._decoded = self._decode()
             self._first = self._decode_first()
         except BaseException:
@@ -126,6 +131,8 @@ class PyavVideoSource(SourceLife):
             except av.error.FFmpegError:
                 self._undecodable += 1
                 return  # the container itself is broken from here on
+            if self._has_no_presentation_times and packet.size:
+                self._unordered_times.append(packet.dts)
             try:
                 pictures = packet.decode()
             except av.error.EOFError:
@@ -135,6 +142,8 @@ class PyavVideoSource(SourceLife):
                 continue
             for picture in pictures:
                 self._damaged += picture.is_corrupt
+                if self._unordered_times:
+                    picture.pts = self._unordered_times.popleft()
                 yield picture
 
     def _decode_first(self) -> Any:

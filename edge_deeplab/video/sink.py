@@ -1,5 +1,7 @@
 """What a user's words for an output mean: the one table from "out.mp4", "frames/", "window" to a sink.
 
+Each kind's module is loaded when one is opened: importing this one costs a program that starts little.
+
 with open_source("talk.mp4") as source, open_sink("out.mp4", SinkOptions(media=source.media)) as sink: ...
 """
 
@@ -13,13 +15,8 @@ import numpy as np
 
 from edge_deeplab.errors import UsageError
 from edge_deeplab.imaging.decode import WRITABLE_SUFFIXES
-from edge_deeplab.video.container import has_pyav, require_pyav
-from edge_deeplab.video.encoder import FORMATS, PyavVideoSink
 from edge_deeplab.video.frames import MediaFacts, Sink
-from edge_deeplab.video.opencv_file import SUFFIXES, OpencvVideoSink
 from edge_deeplab.video.output import SinkLife
-from edge_deeplab.video.stills import FolderSink, ImageSink
-from edge_deeplab.video.window import WindowSink
 
 __all__ = ["NullSink", "Sink", "SinkOptions", "open_sink"]
 
@@ -84,25 +81,36 @@ def open_sink(spec: str, options: SinkOptions | None = None) -> Sink:
     """
     options = options or SinkOptions()
     if spec == WINDOW:
+        from edge_deeplab.video.window import WindowSink
+
         return WindowSink(
             title=options.title, on_key=options.on_key, on_closed=options.on_closed, is_paced=options.is_paced
         )
     if spec == NULL:
         return NullSink()
+    from edge_deeplab.video.stills import FolderSink, ImageSink
+
     path, suffix = Path(spec), Path(spec).suffix.lower()
     if spec.endswith("/") or path.is_dir():
         return FolderSink(path, suffix=options.folder_suffix, overwrite=options.overwrite)
     if suffix in WRITABLE_SUFFIXES:
         return ImageSink(path, overwrite=options.overwrite)
-    if suffix not in FORMATS:
+    return _open_video(path, suffix, options)
+
+
+def _open_video(path: Path, suffix: str, options: SinkOptions) -> Sink:
+    from edge_deeplab.video import container, encoder, opencv_file
+
+    if suffix not in encoder.FORMATS:
+        videos, pictures = ", ".join(encoder.FORMATS), ", ".join(WRITABLE_SUFFIXES)
         raise UsageError(
-            f"{spec}: an output of unknown kind", came=suffix or "no suffix",
-            allowed=f"video {', '.join(FORMATS)}; picture {', '.join(WRITABLE_SUFFIXES)}; folder NAME/; window; null",
+            f"{path}: an output of unknown kind", came=suffix or "no suffix",
+            allowed=f"video {videos}; picture {pictures}; folder NAME/; window; null",
         )  # fmt: skip
-    if options.encoder == "pyav" or (options.encoder == "auto" and has_pyav()):
-        require_pyav(f"writing {spec}")
-        return PyavVideoSink(path, media=options.media, overwrite=options.overwrite, crf=options.crf)
-    if suffix not in SUFFIXES:
-        require_pyav(f"writing {suffix}")
-        raise UsageError(f"{spec}: OpenCV writes no {suffix}", allowed=", ".join(SUFFIXES))
-    return OpencvVideoSink(path, media=options.media, overwrite=options.overwrite)
+    if options.encoder == "pyav" or (options.encoder == "auto" and container.has_pyav()):
+        container.require_pyav(f"writing {path}")
+        return encoder.PyavVideoSink(path, media=options.media, overwrite=options.overwrite, crf=options.crf)
+    if suffix not in opencv_file.SUFFIXES:
+        container.require_pyav(f"writing {suffix}")
+        raise UsageError(f"{path}: OpenCV writes no {suffix}", allowed=", ".join(opencv_file.SUFFIXES))
+    return opencv_file.OpencvVideoSink(path, media=options.media, overwrite=options.overwrite)

@@ -54,7 +54,7 @@ class SoundTrack:
         self._is_ended = False
         self._last_dts: int | None = None
         self._output = output
-        codec = stream.codec_context.name
+        codec = stream.codec_context.codec.canonical_name  # the format; `name` is the decoder's: mp3float for mp3
         if codec in COPIED.get(format_name, (codec,)):
             self._target: Any = output.add_stream_from_template(stream)
             self._packets = self._copied()
@@ -62,8 +62,8 @@ class SoundTrack:
             encoder = _first_encoder(ENCODERS[format_name])
             rate = 48000 if encoder == "libopus" else stream.codec_context.sample_rate  # the only rate Opus has
             self._target = output.add_stream(encoder, rate=rate)
-            self._target.codec_context.layout = _layout_for(encoder, stream)
-            self._target.codec_context.bit_rate = 64_000 * stream.codec_context.layout.nb_channels
+            self._target.codec_context.layout = _layout_for(stream)
+            self._target.codec_context.bit_rate = 64_000 * self._target.codec_context.layout.nb_channels
             self._packets = self._encoded(encoder)
             self.notes.append(f"sound re-encoded from {codec} to {encoder}: .{format_name} does not take {codec}")
         self._waiting: Packet | None = None
@@ -186,7 +186,9 @@ def _sample_format(encoder: str) -> str:
     return formats[0].name
 
 
-def _layout_for(encoder: str, stream: AudioStream) -> str:
-    """Mono stays mono and 5.1 stays 5.1 where the encoder knows it; anything unusual becomes stereo."""
-    name = stream.codec_context.layout.name
-    return name if name in ("mono", "stereo", "5.1") and (encoder != "libopus" or name != "5.1") else "stereo"
+def _layout_for(stream: AudioStream) -> str:
+    """Mono stays mono and 5.1 stays 5.1; anything unusual becomes stereo.
+
+    By number, because raw PCM has channels but no names for them.
+    """
+    return {1: "mono", 2: "stereo", 6: "5.1"}.get(stream.codec_context.layout.nb_channels, "stereo")

@@ -1,5 +1,7 @@
 """What a user's words for a source mean: the one table from "0", "talk.mp4", "synthetic" to a source.
 
+Each kind's module is loaded when one is opened: importing this one costs a program that starts little.
+
 with open_source("talk.mp4") as source: ...
 with open_source("0", SourceOptions(size_wh=(1280, 720))) as source: ...
 """
@@ -14,17 +16,13 @@ import numpy as np
 
 from edge_deeplab.errors import InputError, UsageError
 from edge_deeplab.imaging.decode import IMAGE_SUFFIXES
-from edge_deeplab.video.cameras import CameraSource, list_cameras
-from edge_deeplab.video.container import PyavVideoSource, has_pyav
 from edge_deeplab.video.frames import Frame, MediaFacts, Source
-from edge_deeplab.video.opencv_file import OpencvVideoSource
-from edge_deeplab.video.stills import FolderSource, ImageSource
-from edge_deeplab.video.streams import SCHEMES, StreamSource
 from edge_deeplab.video.synthetic import Motion, SyntheticSource
 
-__all__ = ["Frame", "MediaFacts", "Motion", "Source", "SourceOptions", "list_cameras", "open_source"]
+__all__ = ["Frame", "MediaFacts", "Motion", "Source", "SourceOptions", "open_source"]
 
 SYNTHETIC = "synthetic"
+SCHEMES = ("http", "https", "rtsp", "rtsps")
 DECODERS = ("auto", "pyav", "opencv")
 ALLOWED = "a camera (0, /dev/video0), a video file, a picture, a folder of pictures, an http or rtsp URL, synthetic"
 
@@ -74,6 +72,8 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     options = options or SourceOptions()
     fps = options.fps or Fraction(30)
     if spec.isdigit() or spec.startswith("/dev/video"):
+        from edge_deeplab.video.cameras import CameraSource
+
         return CameraSource(spec, size_wh=options.size_wh, fps=options.fps, mirror=options.mirror)
     if spec == SYNTHETIC or spec.startswith(f"{SYNTHETIC}:"):
         name = spec.removeprefix(SYNTHETIC).removeprefix(":")
@@ -85,17 +85,23 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     if scheme:
         if scheme not in SCHEMES:
             raise InputError(f"{spec}: an address of another kind", came=scheme, allowed=", ".join(SCHEMES))
+        from edge_deeplab.video.streams import StreamSource
+
         return StreamSource(spec, mirror=options.mirror)
     return _open_path(Path(spec), options, fps)
 
 
 def _open_path(path: Path, options: SourceOptions, fps: Fraction) -> Source:
+    from edge_deeplab.video.stills import FolderSource, ImageSource
+
     if not path.exists():
         raise InputError(f"{path}: no such source", allowed=ALLOWED, next_step="check the spelling")
     if path.is_dir():
         return FolderSource(path, fps=fps)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource(path, held_fps=fps if options.holds_still else None)
-    if options.decoder == "opencv" or (options.decoder == "auto" and not has_pyav()):
-        return OpencvVideoSource(path)
-    return PyavVideoSource(path)
+    from edge_deeplab.video import container, opencv_file
+
+    if options.decoder == "opencv" or (options.decoder == "auto" and not container.has_pyav()):
+        return opencv_file.OpencvVideoSource(path)
+    return container.PyavVideoSource(path)

@@ -16,7 +16,6 @@ from edge_deeplab.errors import DeviceError
 from edge_deeplab.video.frames import Frame, MediaFacts, rate_from_float, rate_text
 from edge_deeplab.video.source_life import SourceLife, quiet_opencv
 
-SCHEMES = ("http", "https", "rtsp", "rtsps")
 TIMEOUT_MS = 5000
 
 
@@ -24,7 +23,7 @@ class StreamSource(SourceLife):
     """A stream at an address. One that says how many frames it has (a video file on a web server) is no live one.
 
     Args:
-        url: of one of SCHEMES.
+        url: http, https, rtsp or rtsps.
         mirror: turn frames left to right.
 
     Raises: DeviceError when nothing answers within TIMEOUT_MS, or no picture comes; while iterating, when a live

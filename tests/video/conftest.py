@@ -48,6 +48,7 @@ def make_clip(
     pixel_aspect: Fraction | None = None,
     sound: str | None = None,
     sound_delay_s: float = 0.0,
+    layout: str = "stereo",
 ) -> Path:
     """Writes a clip with PyAV; `rotation` is its display rotation, counterclockwise, as a phone writes it."""
     import av
@@ -62,7 +63,7 @@ def make_clip(
             context.sample_aspect_ratio = pixel_aspect
         if rotation:
             stream.set_display_rotation(rotation)
-        track = container.add_stream(sound, rate=48000, layout="stereo") if sound else None
+        track = container.add_stream(sound, rate=48000, layout=layout) if sound else None
         for index in range(count):
             bgr = frame(index) if frame else coded_frame(index, size_wh)
             picture = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
@@ -79,7 +80,7 @@ def _write_sound(container, track, duration_s: float, delay_s: float) -> None:
     import av
 
     context = track.codec_context
-    resampler = av.AudioResampler(format=context.format or "s16", layout="stereo", rate=48000, frame_size=1024)
+    resampler = av.AudioResampler(format=context.format or "s16", layout=context.layout, rate=48000, frame_size=1024)
     clock = np.arange(round(duration_s * 48000)) / 48000
     wave = (8000 * np.sin(2 * np.pi * 440 * clock)).astype(np.int16)
     for start in range(0, len(wave), 1024):

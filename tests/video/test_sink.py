@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_deeplab.errors import MissingExtraError, OutputError, UsageError
-from edge_deeplab.video import container, sink
+from edge_deeplab.video import container
 from edge_deeplab.video.container import PyavVideoSource
 from edge_deeplab.video.frames import MediaFacts, rate_from_float
 from edge_deeplab.video.opencv_file import OpencvVideoSource
@@ -106,7 +106,6 @@ def test_opencv_pads_odd_sizes_and_says_so(tmp_path) -> None:
 
 
 def test_without_pyav_webm_names_the_extra(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sink, "has_pyav", lambda: False)
     monkeypatch.setattr(container, "has_pyav", lambda: False)
     with pytest.raises(MissingExtraError, match=r"edge-deeplab\[media\]"):
         open_sink(f"{tmp_path}/out.webm")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_deeplab.errors import InputError, MissingExtraError, UsageError
-from edge_deeplab.video import container, source
+from edge_deeplab.video import container
 from edge_deeplab.video.container import PyavVideoSource
 from edge_deeplab.video.opencv_file import OpencvVideoSource
 from edge_deeplab.video.source import SourceOptions, open_source
@@ -41,7 +41,6 @@ def test_each_word_opens_its_kind(clips, pictures) -> None:
 
 
 def test_without_pyav_opencv_reads_and_asking_for_pyav_names_the_extra(clips, monkeypatch) -> None:
-    monkeypatch.setattr(source, "has_pyav", lambda: False)
     monkeypatch.setattr(container, "has_pyav", lambda: False)
     assert isinstance(open_source(f"{clips}/plain.mp4"), OpencvVideoSource)
     with pytest.raises(MissingExtraError, match=r"edge-deeplab\[media\]"):
