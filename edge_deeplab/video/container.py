@@ -108,7 +108,7 @@ class PyavVideoSource(SourceLife):
                 self._jumps += 1
                 moved_s += following_s - told_s
                 told_s = following_s
-            time_s = told_s
+            time_s = max(told_s, Fraction(0))  # an edit list may begin before the beginning
             yield Frame(index, float(time_s), self._to_bgr(picture))
             index += 1
         self._note_what_was_damaged(index, end_s=float(time_s + step_s))

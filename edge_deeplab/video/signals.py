@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM as a stop signal, so that what is being written is completed before the program ends.
 
-with stop_on_signals(stop):
-    run_pipeline(source, process, sink, stop=stop)
+It goes around the sink as well, whose closing is what must not be interrupted.
+
+    with stop_on_signals(stop), open_source(...) as source, open_sink(...) as sink:
+        run_pipeline(source, process, sink, stop=stop)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Each kind's module is loaded when one is opened: importing this one costs a program that starts little.
 
-with open_source("talk.mp4") as source, open_sink("out.mp4", SinkOptions(media=source.media)) as sink: ...
+    with open_source("talk.mp4") as source, open_sink("out.mp4", SinkOptions(media=source.media)) as sink: ...
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Pictures from the network: a camera's HTTP (motion JPEG) or RTSP address, live.
 
-with StreamSource("http://127.0.0.1:8080/video") as source: ...
+OpenCV reads them; opening and reading wait for a bounded time.
+
+    with StreamSource("http://127.0.0.1:8080/video") as source: ...
 """
 
 from __future__ import annotations

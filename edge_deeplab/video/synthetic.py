@@ -1,7 +1,9 @@
 """A moving picture without a camera: pan, zoom and shake over a still one, the same frames every time.
 
-with SyntheticSource(size_wh=(640, 480), frame_count=120) as source: ...
-cv2.warpAffine(picture, source.view(7), source.size_wh)    # frame 7, but for the filter
+It stands in for a camera in the demo and in tests, and knows its own true motion.
+
+    with SyntheticSource(size_wh=(640, 480), frame_count=120) as source: ...
+    cv2.warpAffine(picture, source.view(7), source.size_wh)    # frame 7, but for the filter
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Where the time of each frame went: per-stage latencies with the warm-up told apart, rates over n-1 intervals.
 
-stages = StageClock(warmup_frames=5)
-with stages.measure("process"):
-    ...
-stages.summary()["process"].median_ms
+Nothing here knows what is timed.
+
+    stages = StageClock(warmup_frames=5)
+    with stages.measure("process"):
+        ...
+    stages.summary()["process"].median_ms
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A window on the screen. Headless OpenCV has none, and says so in one line.
 
-with WindowSink(on_key=lambda key: stop.set() if key == "q" else None) as sink: ...
+The one place that talks to OpenCV's highgui.
+
+    with WindowSink(on_key=lambda key: stop.set() if key == "q" else None) as sink: ...
 """
 
 from __future__ import annotations
