@@ -17,10 +17,10 @@ from edge_deeplab import __version__
 from edge_deeplab.calibration.artifact import CalibrationSet
 from edge_deeplab.converters.export import FLOAT_FORMATS
 from edge_deeplab.converters.int8 import IO_TYPES, convert_int8, post_training_int8
-from edge_deeplab.converters.paths import FORMATS, check_free, output_path
+from edge_deeplab.converters.paths import FORMATS, check_calibration, check_free, output_path
 from edge_deeplab.converters.sources import Source, run_function
 from edge_deeplab.converters.verify import FileReport, write_verified
-from edge_deeplab.errors import InputError, UsageError, nearest
+from edge_deeplab.errors import UsageError, nearest
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.quantization.ranges import set_ranges
 from edge_deeplab.quantization.scheme import FakeQuant
@@ -39,16 +39,6 @@ def test_images(size_hw: tuple[int, int], count: int = COMPARED) -> np.ndarray:
     rng = np.random.default_rng(0)
     coarse = rng.uniform(0.0, 1.0, (count, 6, 6, 3)).astype(np.float32)
     return np.clip(tf.image.resize(coarse, size_hw, method="bicubic").numpy(), 0.0, 1.0).astype(np.float32)
-
-
-def check_calibration(source: Source, calibration: CalibrationSet) -> None:
-    """Raises InputError when the samples have another size than the model."""
-    if calibration.size_hw != source.size_hw:
-        raise InputError(
-            "the calibration samples have another size than the model",
-            came="{}x{}".format(*calibration.size_hw), allowed="{}x{}".format(*source.size_hw),
-            next_step="make them again with `edge-deeplab calibrate --size`",
-        )  # fmt: skip
 
 
 def calibration_facts(calibration: CalibrationSet) -> dict[str, Any]:
@@ -154,7 +144,7 @@ def convert(
     if io not in IO_TYPES:
         raise UsageError("unknown type for the ends of an int8 file", came=io, allowed=nearest(io, IO_TYPES))
     if calibration is not None:
-        check_calibration(source, calibration)
+        check_calibration(calibration, source.size_hw)
     converter = _Converter(source, io, calibration)
     reports = []
     for name in formats:

@@ -95,7 +95,8 @@ def int8_findings(file: TfliteFile, *, io: str) -> tuple[Finding, ...]:
             if tensor.dtype != io and tensor.dtype not in ("int32", "int64"):
                 found.append(Finding("END", tensor.name, f"the model's {word} is {tensor.dtype}, asked was {io}"))
     left_overs, _ = find_left_overs(file)
-    for left in left_overs:
+    # a QUANTIZE between operators is the consequence of a float operator behind it: the cause is named first
+    for left in sorted(left_overs, key=lambda one: one.operator in REQUANTIZERS):
         layer = keras_layer(file.operators[left.index].layer)
         word = "is left over between operators" if left.operator in REQUANTIZERS else "works on"
         found.append(

@@ -1,10 +1,11 @@
-"""Where converted files go, and whether they may. Needs no TensorFlow."""
+"""What can be checked of a conversion without TensorFlow: where files go, whether they may, what they are made from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from edge_deeplab.errors import OutputError
+from edge_deeplab.calibration.artifact import CalibrationSet
+from edge_deeplab.errors import InputError, OutputError
 
 FORMATS = ("float32", "float16", "dynamic", "int8")
 
@@ -20,3 +21,14 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path}: exists already", next_step="give another name with -o, or --force")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent}: no such folder", next_step="make it first")
+
+
+def check_calibration(calibration: CalibrationSet, size_hw: tuple[int, int]) -> None:
+    """Raises InputError when the samples have another size than the model."""
+    if calibration.size_hw != size_hw:
+        raise InputError(
+            "the calibration samples have another size than the model",
+            came="{}x{}".format(*calibration.size_hw),
+            allowed="{}x{}".format(*size_hw),
+            next_step="make them again with `edge-deeplab calibrate --size`",
+        )

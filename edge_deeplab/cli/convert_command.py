@@ -11,6 +11,7 @@ import click
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 
 if TYPE_CHECKING:
+    from edge_deeplab.calibration.artifact import CalibrationSet
     from edge_deeplab.converters.verify import FileReport
 
 FORMATS = ("float32", "float16", "dynamic", "int8")  # as converters.paths.FORMATS; a test holds them equal
@@ -96,17 +97,29 @@ def command(
 
     for name in formats:
         check_free(output_path(output, name), overwrite=force)
-    _convert(model, output, formats, io=io, calibration=calibration, force=force, as_json=as_json, facts=facts)
+    samples = check_inputs(model, calibration)
+    _convert(model, output, formats, io=io, samples=samples, force=force, as_json=as_json, facts=facts)
+
+
+def check_inputs(model: Path, calibration: Path | None) -> CalibrationSet | None:
+    """Reads what can be read without TensorFlow, so that a mistake costs no minute. Returns: the samples."""
+    from edge_deeplab.calibration.artifact import CalibrationSet
+    from edge_deeplab.converters.paths import check_calibration
+    from edge_deeplab.manifest import read_manifest
+
+    manifest = None if model.is_dir() else read_manifest(model)
+    samples = CalibrationSet.load(calibration) if calibration else None
+    if manifest is not None and samples is not None:
+        check_calibration(samples, manifest.size_hw)
+    return samples
 
 
 def _convert(
-    model: Path, output: Path, formats: tuple[str, ...], *, io: str, calibration: Path | None, force: bool,
+    model: Path, output: Path, formats: tuple[str, ...], *, io: str, samples: CalibrationSet | None, force: bool,
     as_json: bool, facts: ForeignFacts,
 ) -> None:  # fmt: skip
-    from edge_deeplab.calibration.artifact import CalibrationSet
     from edge_deeplab.cli.tensorflow_start import start_tensorflow
 
-    samples = CalibrationSet.load(calibration) if calibration else None
     start_tensorflow()
     from edge_deeplab.converters.convert import convert
     from edge_deeplab.converters.sources import open_source

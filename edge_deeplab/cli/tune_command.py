@@ -12,6 +12,7 @@ import click
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 
 if TYPE_CHECKING:
+    from edge_deeplab.calibration.artifact import CalibrationSet
     from edge_deeplab.training.tune import TuneProgress
     from edge_deeplab.training.tune_recipe import TuneRun
 
@@ -82,9 +83,8 @@ def command(
     check_free(target, overwrite=force)
     given_steps = {"tune.steps": steps}
     run = resolve_run(recipe_file, pairs, backgrounds, given_steps, assignments)
-    if run.tune.steps and not run.data.pairs:
-        raise UsageError("tuning needs pictures to learn from", next_step="give --data FOLDER, or --steps 0")
-    _tune(model, target, calibration, run, uses_teacher=not no_teacher, facts=facts)
+    samples = check_inputs(model, calibration, run)
+    _tune(model, target, samples, run, uses_teacher=not no_teacher, facts=facts)
 
 
 def resolve_run(
@@ -104,25 +104,42 @@ def resolve_run(
         run = load_recipe(recipe_file, TuneRun, variables=variables)
     run = override(run, parse_assignments(assignments), source="--set")
     # a recipe that names its folders under ${DATA} takes --data as their root, not as one of them
-    if pairs and not run.data.pairs:
-        flags = {**flags, "data.pairs": tuple(pairs)}
+    if pairs and not run.data.train:
+        flags = {**flags, "data.train": tuple(pairs)}
     return override(run, {**flags, "data.backgrounds": backgrounds}, source="options")
 
 
-def _tune(
-    model: Path, target: Path, calibration: Path, run: TuneRun, *, uses_teacher: bool, facts: ForeignFacts
-) -> None:
+def check_inputs(model: Path, calibration: Path, run: TuneRun) -> CalibrationSet:
+    """Reads what can be read without TensorFlow, so that a mistake costs no minute. Returns: the samples."""
     from edge_deeplab.calibration.artifact import CalibrationSet
-    from edge_deeplab.cli.tensorflow_start import start_tensorflow
+    from edge_deeplab.converters.paths import check_calibration
+    from edge_deeplab.errors import UsageError
+    from edge_deeplab.manifest import read_manifest
+    from edge_deeplab.training.tune_data import read_pairs
 
     samples = CalibrationSet.load(calibration)
+    manifest = None if model.is_dir() else read_manifest(model)
+    if manifest is not None:
+        check_calibration(samples, manifest.size_hw)
+    if run.tune.steps and not run.data.train:
+        raise UsageError("tuning needs pictures to learn from", next_step="give --data FOLDER, or --steps 0")
+    if run.tune.steps:
+        read_pairs(run.data.train, labels_needed=run.tune.label_weight > 0)
+    return samples
+
+
+def _tune(
+    model: Path, target: Path, samples: CalibrationSet, run: TuneRun, *, uses_teacher: bool, facts: ForeignFacts
+) -> None:
+    from edge_deeplab.cli.tensorflow_start import start_tensorflow
+
     start_tensorflow()
     from edge_deeplab.converters.convert import (
         CALIBRATION_BATCH,
         COMPARED,
         calibration_facts,
-        check_calibration,
     )
+    from edge_deeplab.converters.paths import check_calibration
     from edge_deeplab.converters.sources import open_source
     from edge_deeplab.converters.verify import agreement
     from edge_deeplab.quantization.ranges import set_ranges
@@ -134,7 +151,7 @@ def _tune(
     from edge_deeplab.training.tune_data import tuning_batches
 
     source = open_source(model, describe=facts.manifest, size_hw=facts.size_hw)
-    check_calibration(source, samples)
+    check_calibration(samples, source.size_hw)
     network = source.quantized()
     seen = set_ranges(network, source.real(samples.batches(CALIBRATION_BATCH)))
     click.echo(f"ranges set from {seen} samples", err=True)
@@ -159,7 +176,7 @@ def _tune(
         unrounded = network.model(images, training=False)
     tuning = {
         "steps": run.tune.steps, "teacher": uses_teacher and run.tune.distillation > 0,
-        "calibration": calibration_facts(samples), "data": [folder.name for folder in run.data.pairs],
+        "calibration": calibration_facts(samples), "data": [folder.name for folder in run.data.train],
         "learning_rate": run.tune.learning_rate, "batch_size": run.tune.batch_size, "seed": run.tune.seed,
     }  # fmt: skip
     manifest = source.int8_manifest

@@ -51,11 +51,11 @@ def tuning_batches(
 
     Raises: UsageError when no data was named, DataError as the folders' readers.
     """
-    if not run.data.pairs:
+    if not run.data.train:
         raise UsageError("tuning needs pictures to learn from", next_step="give --data FOLDER, or --steps 0")
     labels_needed = run.tune.label_weight > 0
     loader = PairLoader(
-        read_pairs(run.data.pairs, labels_needed=labels_needed), size_hw=size_hw, batch_size=run.tune.batch_size,
+        read_pairs(run.data.train, labels_needed=labels_needed), size_hw=size_hw, batch_size=run.tune.batch_size,
         recipe=run.augment, seed=run.tune.seed, classes=classes, workers=run.data.workers,
         backgrounds=list_images(run.data.backgrounds) if run.data.backgrounds else (),
     )  # fmt: skip

@@ -55,7 +55,7 @@ class TuneRecipe:
 class TuneData:
     """The [data] table of a tuning recipe."""
 
-    pairs: tuple[Path, ...] = setting((), help="folders with images/ and masks/; or pictures alone, for distillation")
+    train: tuple[Path, ...] = setting((), help="folders with images/ and masks/; or pictures alone, for distillation")
     backgrounds: Path | None = setting(None, help="folder of pictures without foreground, to paste on")
     workers: int = setting(2, low=1, high=64, help="threads that decode and augment")
 

@@ -41,6 +41,6 @@ def test_a_bad_file_is_one_line(tmp_path: Path, damage: str) -> None:
         network = quantize(lively_deeplab("mobilenet_v2"))
         save_quantized(path, network, MANIFEST)
         path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ModelError, match="bad.qat") as caught:
+    with pytest.raises(ModelError, match=r"bad\.qat") as caught:
         load_quantized(path)
     assert "\n" not in str(caught.value)
