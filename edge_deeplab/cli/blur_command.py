@@ -24,6 +24,7 @@ from edge_deeplab.demo_apps.options import LiveOptions, PortraitOptions
 @setting_option(CompositingOptions, "strength", "--strength")
 @setting_option(CompositingOptions, "smoothing", "--smoothing")
 @setting_option(CompositingOptions, "refines_edges", "--refine-edges/--no-refine-edges", "refines_edges")
+@setting_option(CompositingOptions, "cleans_edges", "--clean-edges/--no-clean-edges", "cleans_edges")
 @setting_option(CompositingOptions, "edge_softness", "--edge-softness")
 @setting_option(CompositingOptions, "edge_level", "--edge-level")
 @foreign_options
@@ -35,6 +36,7 @@ def command(
     strength: float,
     smoothing: float,
     refines_edges: bool,
+    cleans_edges: bool,
     edge_softness: float,
     edge_level: float,
     facts: ForeignFacts,
@@ -53,7 +55,7 @@ def command(
     from edge_deeplab.demo_apps.portrait import run_portrait
 
     compositing = CompositingOptions(
-        strength=strength, smoothing=smoothing, refines_edges=refines_edges,
+        strength=strength, smoothing=smoothing, refines_edges=refines_edges, cleans_edges=cleans_edges,
         edge_softness=edge_softness, edge_level=edge_level,
     )  # fmt: skip
     options = PortraitOptions(model=model, background=background, live=live, compositing=compositing)

@@ -10,6 +10,8 @@ import math
 import cv2
 import numpy as np
 
+from edge_deeplab.compositing.buffers import Buffers
+
 # Standard deviation of the blur at strength 1, as a share of the frame's diagonal: 37 px at 1280 x 720.
 MAX_SIGMA_SHARE = 0.025
 # A cell whose largest alpha is at most KEEP_UP_TO counts as background, one above LEAVE_FROM not at all, of 255.
@@ -39,7 +41,7 @@ class BackgroundBlur:
         if not 0.0 <= strength <= 1.0:
             raise ValueError(f"strength must be in 0..1; came {strength}")
         self.strength = strength
-        self._weighted = self._spread = np.empty((0, 0, 4), np.float32)
+        self._buffers = Buffers()
 
     def blur(self, low_bgr: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """The blurred background, without the person.
@@ -48,25 +50,31 @@ class BackgroundBlur:
             low_bgr: (h, w, 3) uint8, the frame at low resolution.
             alpha: (ha, wa) uint8, 255 is person, of at least that resolution; covers the same field.
 
-        Returns: (h, w, 3) uint8.
+        Returns: (h, w, 3) uint8, valid until the next call.
         """
-        height, width = low_bgr.shape[:2]
+        take, size_hw = self._buffers.take, low_bgr.shape[:2]
+        height, width = size_hw
         keep = background_cells(alpha, (height, width))
         if not keep.any():  # the person fills the frame: no background to take, and none to show
             keep.fill(1.0)
-        if self._weighted.shape[:2] != (height, width):
-            self._weighted, self._spread = (np.empty((height, width, 4), np.float32) for _ in range(2))
-        planes = (cv2.multiply(plane, keep, dtype=cv2.CV_32F) for plane in cv2.split(low_bgr))
-        weighted = cv2.merge((*planes, keep), dst=self._weighted)
+        planes = self._buffers.planes("planes", 4, size_hw, np.float32)
+        for plane, product in zip(cv2.split(low_bgr, self._buffers.planes("bytes", 3, size_hw)), planes):
+            cv2.multiply(plane, keep, dst=product, dtype=cv2.CV_32F)
+        weighted = cv2.merge((*planes[:3], keep), dst=take("weighted", (*size_hw, 4), np.float32))
         size = stack_blur_size(self.strength * MAX_SIGMA_SHARE * math.hypot(height, width))
-        spread = cv2.stackBlur(weighted, (size, size), dst=self._spread) if size > 1 else weighted
-        *colours, weight = cv2.split(spread)
+        spread = take("spread", (*size_hw, 4), np.float32)
+        spread = cv2.stackBlur(weighted, (size, size), dst=spread) if size > 1 else weighted
+        *colours, weight = cv2.split(spread, planes)
         weight += np.float32(FILL_WEIGHT)
         scale = cv2.divide(1.0, weight, dst=weight)
-        for colour, far in zip(colours, cv2.split(push_pull(weighted))):
-            cv2.scaleAdd(far, FILL_WEIGHT, colour, dst=colour)
+        fill = push_pull(weighted)
+        enlarged = take("plane", size_hw, np.float32)
+        for channel, colour in enumerate(colours):
+            cv2.resize(cv2.extractChannel(fill, channel), (width, height), dst=enlarged)
+            cv2.scaleAdd(enlarged, FILL_WEIGHT, colour, dst=colour)
             cv2.multiply(colour, scale, dst=colour)
-        return cv2.convertScaleAbs(cv2.merge(colours))
+        merged = cv2.merge(colours, dst=take("merged", (*size_hw, 3), np.float32))
+        return cv2.convertScaleAbs(merged, dst=take("blurred", low_bgr.shape))
 
 
 def blur_background(frame_bgr: np.ndarray, alpha: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
@@ -108,7 +116,7 @@ def push_pull(weighted: np.ndarray) -> np.ndarray:
     Args:
         weighted: (h, w, 4) float32, colour times weight, and weight in 0..1.
 
-    Returns: (h, w, 3) float32; a smooth fill, computed at a quarter of the resolution.
+    Returns: (h / 4, w / 4, 3) float32, a smooth fill.
     """
     levels = [_shrink(weighted, 4)]
     while max(levels[-1].shape[:2]) > 1:
@@ -119,7 +127,7 @@ def push_pull(weighted: np.ndarray) -> np.ndarray:
         height, width = level.shape[:2]
         coarse = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
         filled = level[..., :3] + (np.float32(1.0) - level[..., 3:]) * coarse.reshape(height, width, 3)
-    return cv2.resize(filled, (weighted.shape[1], weighted.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(filled)
 
 
 def stack_blur_size(sigma_cells: float) -> int:

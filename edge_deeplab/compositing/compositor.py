@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_deeplab.compositing.blending import Blender, alpha_curve
 from edge_deeplab.compositing.blur import LOW_SIDE, BackgroundBlur
+from edge_deeplab.compositing.buffers import Buffers
 from edge_deeplab.compositing.options import CompositingOptions
 from edge_deeplab.compositing.smoothing import MatteSmoother
 from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
@@ -23,6 +24,8 @@ from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsample
 # blend is at full resolution always, and a half-resolution edge cannot be told from a full one once it is soft.
 FULL_EDGE_SIDE = 800
 EDGE_SIDE = 1280
+# Of the blur that says what lies behind a soft edge: as wide as the edge, so that it reaches past it.
+CLEAN_STRENGTH = 0.3
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,12 @@ class PortraitCompositor:
         self._smoother = MatteSmoother(self.options.smoothing)
         self._upsampler = GuidedUpsampler()
         self._blur = BackgroundBlur(self.options.strength)
+        self._clean = BackgroundBlur(CLEAN_STRENGTH)
         self._blender = Blender()
         self._curve = alpha_curve(self.options.edge_softness, self.options.edge_level)
         self._pyramid: Pyramid | None = None
         self._alpha = np.empty((0, 0), np.uint8)
-        self._blurred = np.empty((0, 0, 3), np.uint8)
+        self._buffers = Buffers()
 
     @property
     def alpha(self) -> np.ndarray:
@@ -92,10 +96,10 @@ class PortraitCompositor:
         frame_wh = (frame_bgr.shape[1], frame_bgr.shape[0])
         if self._pyramid is None or self._pyramid.frame_wh != frame_wh:
             self._pyramid = Pyramid.of(frame_wh)
-            self._alpha, self._blurred = np.empty(frame_bgr.shape[:2], np.uint8), np.empty_like(frame_bgr)
+            self._alpha = np.empty(frame_bgr.shape[:2], np.uint8)
             self._smoother.reset()
-        edge_bgr = _shrunk(frame_bgr, self._pyramid.edge_wh)
-        low_bgr = _shrunk(edge_bgr, self._pyramid.low_wh)
+        edge_bgr = self._shrunk("edge", frame_bgr, self._pyramid.edge_wh)
+        low_bgr = self._shrunk("low", edge_bgr, self._pyramid.low_wh)
         clock.mark("shrink")
 
         if self.options.smoothing > 0.0:
@@ -115,7 +119,10 @@ class PortraitCompositor:
         clock.mark("background")
 
         picture = np.empty_like(frame_bgr) if out is None else out
-        if background is not frame_bgr:
+        if self.options.background is not None and self.options.cleans_edges:
+            behind = self._behind(low_bgr, edge_alpha)
+            self._blender.blend_clean(frame_bgr, behind, background, self._alpha, picture)
+        elif background is not frame_bgr:
             self._blender.blend(frame_bgr, background, self._alpha, picture)
         elif picture is not frame_bgr:
             np.copyto(picture, frame_bgr)
@@ -127,11 +134,19 @@ class PortraitCompositor:
         """(he, we) uint8 at the edge resolution."""
         assert self._pyramid is not None
         if self.options.refines_edges:
-            refined = self._upsampler.upsample(matte, _shrunk(low_bgr, self._pyramid.coefficients_wh), edge_bgr)
+            coarse_bgr = self._shrunk("coarse", low_bgr, self._pyramid.coefficients_wh)
+            refined = self._upsampler.upsample(matte, coarse_bgr, edge_bgr)
         else:
             refined = cv2.resize(matte, self._pyramid.edge_wh, interpolation=cv2.INTER_LINEAR)
         np.clip(refined, 0.0, 1.0, out=refined)  # convertScaleAbs would fold what is below 0 back up
-        return cv2.LUT(cv2.convertScaleAbs(refined, alpha=255.0), self._curve)
+        levels = cv2.convertScaleAbs(refined, alpha=255.0, dst=self._buffers.take("levels", refined.shape))
+        return cv2.LUT(levels, self._curve, dst=self._buffers.take("edge alpha", refined.shape))
+
+    def _behind(self, low_bgr: np.ndarray, edge_alpha: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8: the frame's own background near the person, where it is hidden too."""
+        assert self._pyramid is not None
+        coarse_bgr = self._shrunk("coarse", low_bgr, self._pyramid.coefficients_wh)
+        return self._enlarged(self._clean.blur(coarse_bgr, edge_alpha))
 
     def _background(
         self, frame_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray, time_s: float
@@ -142,8 +157,18 @@ class PortraitCompositor:
             return self.options.background.at(self._pyramid.frame_wh, time_s)
         if self.options.strength == 0.0:
             return frame_bgr
-        blurred = self._blur.blur(low_bgr, edge_alpha)
-        return cv2.resize(blurred, self._pyramid.frame_wh, dst=self._blurred, interpolation=cv2.INTER_LINEAR)
+        return self._enlarged(self._blur.blur(low_bgr, edge_alpha))
+
+    def _shrunk(self, name: str, picture: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+        if picture.shape[1::-1] == size_wh:
+            return picture
+        target = self._buffers.take(name, (size_wh[1], size_wh[0], 3))
+        return cv2.resize(picture, size_wh, dst=target, interpolation=cv2.INTER_AREA)
+
+    def _enlarged(self, picture: np.ndarray) -> np.ndarray:
+        assert self._pyramid is not None
+        target = self._buffers.take("background", (*self._pyramid.frame_wh[::-1], 3))
+        return cv2.resize(picture, self._pyramid.frame_wh, dst=target, interpolation=cv2.INTER_LINEAR)
 
 
 class _StageClock:
@@ -161,12 +186,6 @@ class _StageClock:
 
 def _divided(size_wh: tuple[int, int], factor: int) -> tuple[int, int]:
     return max(1, size_wh[0] // factor), max(1, size_wh[1] // factor)
-
-
-def _shrunk(picture: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    if picture.shape[1::-1] == size_wh:
-        return picture
-    return cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)
 
 
 def _check(frame_bgr: np.ndarray, matte: np.ndarray) -> None:

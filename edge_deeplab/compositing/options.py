@@ -40,6 +40,8 @@ class CompositingOptions:
         smoothing: weight of the past matte where nothing moves (smoothing.MatteSmoother). 0 is off.
         refines_edges: whether the matte's edge is drawn to the picture's edges (upsampling.GuidedUpsampler) or only
             enlarged.
+        cleans_edges: whether the frame's own background is taken out of the soft edge where another one is put behind
+            (blending.Blender.blend_clean); no matter where the frame's own is blurred.
         edge_softness: width of the transition from person to background, 0 as hard as the resolution allows, 1 the
             matte's own.
         edge_level: the matte at which person and background weigh the same; below 0.5 the edge leans outward and keeps
@@ -50,6 +52,7 @@ class CompositingOptions:
     strength: float = setting(0.5, low=0.0, high=1.0, help="blur of the background, 0 (none) to 1")
     smoothing: float = setting(0.7, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95")
     refines_edges: bool = setting(True, help="draw the person's edge to the picture's own edges")
+    cleans_edges: bool = setting(True, help="take the old background out of the edge before another one")
     edge_softness: float = setting(0.4, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
     edge_level: float = setting(
         0.45, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edge_deeplab.compositing.buffers import Buffers
+
 # Chosen on portraits whose mattes came from a 256 x 256 network: trimap IoU 0.8068 against 0.8009 for plain bilinear,
 # boundary F 0.8118 against 0.8041; a gray guide, a larger window or epsilon gave less, and a window of a tenth of the
 # picture was worse than no guide at all.
@@ -34,7 +36,7 @@ class GuidedUpsampler:
         self, *, window_share: float = WINDOW_SHARE, epsilon: float = EPSILON, contrast: float = CONTRAST
     ) -> None:
         self.window_share, self.epsilon, self.contrast = window_share, epsilon, contrast
-        self._sum = self._term = np.empty((0, 0), np.float32)
+        self._buffers = Buffers()
 
     def upsample(self, matte: np.ndarray, low_bgr: np.ndarray, high_bgr: np.ndarray) -> np.ndarray:
         """The matte at the size of `high_bgr`.
@@ -60,12 +62,10 @@ class GuidedUpsampler:
     def _apply(self, coefficients: tuple[np.ndarray, ...], high_bgr: np.ndarray) -> np.ndarray:
         """Slopes times guide plus offset, plane by plane: half the time of one interleaved product."""
         height, width = high_bgr.shape[:2]
-        if self._sum.shape != (height, width):
-            self._sum, self._term = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
-        total, term = self._sum, self._term
+        total, term = self._buffers.planes("sum and term", 2, (height, width), np.float32)
         *slopes, offset = coefficients
         cv2.resize(offset, (width, height), dst=total, interpolation=cv2.INTER_LINEAR)
-        for slope, plane in zip(slopes, cv2.split(high_bgr)):
+        for slope, plane in zip(slopes, cv2.split(high_bgr, self._buffers.planes("guide", 3, (height, width)))):
             cv2.resize(slope, (width, height), dst=term, interpolation=cv2.INTER_LINEAR)
             cv2.multiply(term, plane, dst=term, scale=1 / 255, dtype=cv2.CV_32F)
             cv2.add(total, term, dst=total)

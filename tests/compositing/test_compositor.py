@@ -58,6 +58,25 @@ def test_the_person_stays_untouched(options: CompositingOptions) -> None:
     np.testing.assert_array_equal(picture[inside], frame[inside])
 
 
+def test_no_rim_of_the_old_background_stays_before_another_one() -> None:
+    """The edge's pixels are mixed with the very alpha that compositing will find, so the person's part is known."""
+    matte = small_matte(cv2.GaussianBlur(disc(360, 640), (0, 0), 4))
+    plain = {"smoothing": 0.0, "refines_edges": False}  # alpha then depends on the matte alone
+    empty = np.zeros((360, 640, 3), np.uint8)
+    first = PortraitCompositor(CompositingOptions(**plain))  # type: ignore[arg-type]
+    first.compose(empty, matte)
+    share = first.alpha[..., None] / 255.0
+    frame = np.rint(share * 30 + (1 - share) * np.full(empty.shape, 250)).astype(np.uint8)
+    expected = share * 30 + (1 - share) * np.array(RED)
+
+    def worst(cleans_edges: bool) -> float:
+        options = CompositingOptions(background=ColourBackground(RED), cleans_edges=cleans_edges, **plain)  # type: ignore[arg-type]
+        return float(np.abs(PortraitCompositor(options).compose(frame, matte) - expected).max())
+
+    assert worst(True) <= 3  # the background's colour is known to a level, and each product is rounded
+    assert worst(False) > 30
+
+
 @given(value=st.integers(0, 255), strength=st.floats(0.01, 1.0), seed=st.integers(0, 9))
 @settings(max_examples=25, deadline=None)
 def test_a_constant_picture_stays_constant(value: int, strength: float, seed: int) -> None:
