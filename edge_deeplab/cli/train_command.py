@@ -62,7 +62,9 @@ def command(recipe: Path, data: Path | None, output: Path | None, resume: bool, 
     except KeyboardInterrupt:
         click.echo(f"stopped; go on with: edge-deeplab train {recipe} --output {folder} --resume ...", err=True)
         raise
-    click.echo(f"{trainer.model_path}  best of {trainer.epochs} epochs: {end.best_epoch + 1}, score {end.best_score:.4f}")
+    click.echo(
+        f"{trainer.model_path}  best of {trainer.epochs} epochs: {end.best_epoch + 1}, score {end.best_score:.4f}"
+    )
 
 
 def read_start(run: TrainRun) -> Starting | None:
@@ -100,6 +102,7 @@ class Reporter:
         self._is_terminal = sys.stderr.isatty()
 
     def __call__(self, event: StepEvent | EpochEvent) -> None:
+        """Shows one event."""
         from edge_deeplab.training.loop import EpochEvent
 
         if isinstance(event, EpochEvent):

@@ -8,7 +8,6 @@ Keras itself still loads it; we rebuild it from the manifest's architecture, wit
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def save_model(path: Path, model: Any, manifest: Manifest) -> None:
     try:
         model.save(temporary)
         append_manifest(temporary, manifest)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -49,7 +49,7 @@ def write_checkpoint(
             np.savez(file, meta=np.array(meta), **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written", came=error.strerror) from error
     finally:

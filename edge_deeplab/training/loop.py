@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,14 @@ from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.models.store import save_model
 from edge_deeplab.models.transfer import Weights, assign_weights, copy_weights, weights_of
 from edge_deeplab.recipe import dump_recipe
+from edge_deeplab.training.batch_norm import measure_batch_norms, settle_batch_norms
 from edge_deeplab.training.checkpoint import Position, read_checkpoint, write_checkpoint
 from edge_deeplab.training.losses import segmentation_loss
 from edge_deeplab.training.run import Stage, TrainRun
-from edge_deeplab.training.start import settle_batch_norms
 from edge_deeplab.training.validation import ValidationSet, load_validation, score
 
 SETTLING_IMAGES = 64
+MEASURED_IMAGES = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,10 @@ class Trainer:
 
     def _identity(self) -> str:
         """A digest of the recipe without its paths and thread count, and of the pairs' names."""
-        data = dataclasses.replace(self.run.data, train=(Path("."),), validation=(Path("."),), backgrounds=None, workers=1)
+        nowhere = (Path(),)
+        data = dataclasses.replace(
+            self.run.data, train=nowhere, validation=nowhere, backgrounds=None, workers=1
+        )
         start = dataclasses.replace(self.run.start, backbone=None, model=None)
         text = dump_recipe(dataclasses.replace(self.run, data=data, start=start))
         names = "\n".join([*(pair.name for pair in self.pairs), *(path.name for path in self.backgrounds)])
@@ -182,9 +186,14 @@ class Trainer:
         elif self.starting is not None:
             assign_weights(self.model, self.starting.weights(weights_of(self.model)), source=self.starting.source)
             if self.starting.unsettled:
-                wanted = -(-SETTLING_IMAGES // stage.batch_size)
-                batches = [images for images, _ in itertools.islice(self._loader(stage).epoch(0), wanted)]
-                settle_batch_norms(K, self.model, np.concatenate(batches), set(self.starting.unsettled))
+                images = np.concatenate([*self._some_batches(self._loader(stage), 0, SETTLING_IMAGES)])
+                settle_batch_norms(K, self.model, images, set(self.starting.unsettled))
+
+    @staticmethod
+    def _some_batches(loader: PairLoader, epoch: int, count: int) -> Iterator[np.ndarray]:
+        """The images of the first batches of an epoch, about `count` of them."""
+        wanted = -(-count // loader.batch_size)
+        return (images for images, _ in itertools.islice(loader.epoch(epoch), wanted))
 
     def _at_label_size(self, logits: Any) -> Any:
         stride = self.run.model.logits_stride
@@ -233,7 +242,7 @@ class Trainer:
         for epoch in range(self.position.epoch, first_epoch + stage.epochs):
             begun_s = time.perf_counter()
             loss = self._run_epoch(loader, epoch)
-            self._finish_epoch(epoch, stage, loss, sets, begun_s)
+            self._finish_epoch(epoch, stage, loss, sets, loader, begun_s)
         return self._state()
 
     def _run_epoch(self, loader: PairLoader, epoch: int) -> float:
@@ -265,12 +274,13 @@ class Trainer:
         return float(np.mean(losses)) if losses else math.nan
 
     def _finish_epoch(
-        self, epoch: int, stage: Stage, loss: float, sets: list[ValidationSet], begun_s: float
+        self, epoch: int, stage: Stage, loss: float, sets: list[ValidationSet], loader: PairLoader, begun_s: float
     ) -> None:
         """Scores the averaged weights, keeps them when they are the best, writes metrics and checkpoint."""
         raw = self._state()
         if self.run.optimizer.ema:
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
+            measure_batch_norms(self.model, self._some_batches(loader, epoch, MEASURED_IMAGES))
         classes = self.run.model.classes
         scores = {data.name: score(data, self.model.predict_on_batch, classes=classes) for data in sets}
         mean = float(np.mean(list(scores.values())))

@@ -30,12 +30,12 @@ class TrainData:
         check(self)
         for name in ("train", "validation"):
             if not getattr(self, name):
-                raise RecipeError(f"data.{name}: names no folder", allowed="one or more folders with images/ and masks/")
+                raise RecipeError(f"data.{name}: names no folder", allowed="folders with images/ and masks/")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One of the [[stages]]: epochs at one input size. Small first, large last, is most of the quality for half the time."""
+    """One of the [[stages]]: epochs at one input size. Small first, large last: half the time of large alone."""
 
     size_hw: tuple[int, int] = setting(help="height and width, multiples of the output stride")
     epochs: int = setting(low=1, help="passes over the training pairs")
@@ -47,13 +47,13 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe:
-    """The [optimizer] table: AdamW (Loshchilov and Hutter 2019), linear warm-up, half a cosine to zero over all stages."""
+    """The [optimizer] table: AdamW (Loshchilov and Hutter 2019), linear warm-up, half a cosine over all stages."""
 
     learning_rate: float = setting(4e-3, low=1e-8, high=1, help="the highest rate")
     warm_up: float = setting(0.03, low=0, high=0.9, help="share of all steps in which the rate rises")
     weight_decay: float = setting(1e-3, low=0, help="decoupled decay of kernels")
     clip: float = setting(1.0, low=0, help="largest global gradient norm; 0 does not clip")
-    ema: float = setting(0.998, low=0, high=0.99999, help="decay of the average of the weights that is kept; 0 for none")
+    ema: float = setting(0.998, low=0, high=0.99999, help="decay of the weights' average, which is kept; 0 for none")
 
     def __post_init__(self) -> None:
         check(self)

@@ -1,5 +1,7 @@
 """The loader: a batch depends on seed, epoch and position, never on threads."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -64,9 +66,9 @@ def test_epochs_and_seeds_differ(folder):
 
 
 def test_no_pair_comes_twice_in_an_epoch(folder):
-    still = AugmentRecipe(**{name: 0 for name in ("flip", "shift", "rotate", "paste", "empty", "exposure",
-                                                  "white_balance", "grey", "shade", "low_resolution", "blur", "noise",
-                                                  "jpeg")}, scale=(1, 1), stretch=1)  # fmt: skip
+    steps = ("flip", "shift", "rotate", "paste", "empty", "exposure", "white_balance", "grey", "shade",
+             "low_resolution", "blur", "noise", "jpeg")  # fmt: skip
+    still = AugmentRecipe(**dict.fromkeys(steps, 0), scale=(1, 1), stretch=1)
     images = np.concatenate([images for images, _ in loader(folder, recipe=still).epoch(0)])
     assert len({image.tobytes() for image in images}) == len(images)
 
@@ -75,8 +77,6 @@ def test_a_broken_picture_reaches_the_caller(folder, tmp_path):
     pairs = PairsFolder(folder).pairs
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    import dataclasses
-
     pairs = (*pairs[:-1], dataclasses.replace(pairs[-1], image_path=broken))
     with pytest.raises(Exception, match=r"broken\.png"):
         list(PairLoader(pairs, size_hw=SIZE_HW, batch_size=11, recipe=AugmentRecipe()).epoch(0))

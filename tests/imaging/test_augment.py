@@ -97,5 +97,5 @@ def test_the_same_generator_makes_the_same_sample():
 
 
 def test_recipe_refuses_a_probability_above_one():
-    with pytest.raises(RecipeError, match="flip: out of range; came 1.5; allowed: 0..1"):
+    with pytest.raises(RecipeError, match=r"flip: out of range; came 1\.5; allowed: 0\.\.1"):
         AugmentRecipe(flip=1.5)

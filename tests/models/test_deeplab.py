@@ -150,7 +150,7 @@ def test_config_refuses_what_cannot_be_built(change, named):
 def test_config_survives_its_dict():
     config = small("mobilenet_v3_large", logits_stride=2)
     assert DeepLabConfig.from_dict(config.to_dict()) == config
-    with pytest.raises(UsageError, match="unknown fields.*widht.*did you mean width"):
+    with pytest.raises(UsageError, match=r"unknown fields.*widht.*did you mean width"):
         DeepLabConfig.from_dict({"widht": 1})
 
 

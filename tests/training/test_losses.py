@@ -14,8 +14,8 @@ PLAIN = LossRecipe(dice=0.0, edge=0.0)
 
 def loss_of(recipe, labels, logits):
     ops = keras_namespace("keras").ops
-    value = segmentation_loss(ops, recipe, logits.shape[-1])(ops.convert_to_tensor(labels), ops.convert_to_tensor(logits))
-    return float(value)
+    loss = segmentation_loss(ops, recipe, logits.shape[-1])
+    return float(loss(ops.convert_to_tensor(labels), ops.convert_to_tensor(logits)))
 
 
 def test_plain_loss_is_mean_cross_entropy():
