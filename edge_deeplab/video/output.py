@@ -10,7 +10,6 @@ No format is known here.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -69,6 +68,8 @@ class PendingOutput:
     def discard(self) -> None:
         """Removes the temporary file or folder."""
         if self.is_folder:
+            import shutil  # here: it brings three compressors with it
+
             shutil.rmtree(self.temporary, ignore_errors=True)
         else:
             self.temporary.unlink(missing_ok=True)

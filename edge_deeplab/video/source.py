@@ -8,18 +8,21 @@ Each kind's module is loaded when one is opened: importing this one costs a prog
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_deeplab.errors import InputError, UsageError
 from edge_deeplab.imaging.decode import IMAGE_SUFFIXES
 from edge_deeplab.video.frames import Frame, MediaFacts, Source
-from edge_deeplab.video.synthetic import Motion, SyntheticSource
 
-__all__ = ["Frame", "MediaFacts", "Motion", "Source", "SourceOptions", "open_source"]
+if TYPE_CHECKING:
+    from edge_deeplab.video.synthetic import Motion
+
+__all__ = ["Frame", "MediaFacts", "Source", "SourceOptions", "open_source"]
 
 SYNTHETIC = "synthetic"
 SCHEMES = ("http", "https", "rtsp", "rtsps")
@@ -38,7 +41,7 @@ class SourceOptions:
         holds_still: picture: repeat it without end, as a live source.
         synthetic_frames: synthetic: how many; None without end, live.
         picture: synthetic: (H, W, 3) uint8 RGB to move over, in place of the astronaut.
-        motion: synthetic: how the view moves.
+        motion: synthetic: how the view moves; None: the default of Motion.
         decoder: video file: "pyav", "opencv", or "auto": PyAV where it is installed.
     """
 
@@ -48,7 +51,7 @@ class SourceOptions:
     holds_still: bool = False
     synthetic_frames: int | None = 300
     picture: np.ndarray | None = None
-    motion: Motion = field(default_factory=Motion)
+    motion: Motion | None = None
     decoder: str = "auto"
 
     def __post_init__(self) -> None:
@@ -76,6 +79,8 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
 
         return CameraSource(spec, size_wh=options.size_wh, fps=options.fps, mirror=options.mirror)
     if spec == SYNTHETIC or spec.startswith(f"{SYNTHETIC}:"):
+        from edge_deeplab.video.synthetic import SyntheticSource
+
         name = spec.removeprefix(SYNTHETIC).removeprefix(":")
         return SyntheticSource(
             Path(name) if name else options.picture,

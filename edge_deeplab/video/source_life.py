@@ -5,7 +5,6 @@ A source fills in `_frames`, a generator that opens nothing and blocks only for 
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -17,8 +16,6 @@ from typing import Self
 import cv2
 
 from edge_deeplab.video.frames import Frame, MediaFacts
-
-logger = logging.getLogger(__name__)
 
 CLOSE_WAIT_S = 6.0  # a read of ours blocks for at most 5 s; releasing a device under a read crashes in C++
 
@@ -60,7 +57,11 @@ class SourceLife:
         if self._is_released:
             return
         if not self._reading.acquire(timeout=CLOSE_WAIT_S):
-            logger.warning("%s: does not answer; it is left open until the program ends", self.describe())
+            import logging  # here: it costs a live program's start more than this room does
+
+            logging.getLogger(__name__).warning(
+                "%s: does not answer; it is left open until the program ends", self.describe()
+            )
             return
         try:
             if not self._is_released:

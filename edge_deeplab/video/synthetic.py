@@ -180,5 +180,5 @@ def astronaut() -> np.ndarray:
     try:
         from skimage import data
     except ImportError as error:
-        raise MissingExtraError("scikit-image", extra="dev", purpose="the built-in moving picture") from error
+        raise MissingExtraError("scikit-image", extra="demo", purpose="the built-in moving picture") from error
     return np.asarray(data.astronaut())
