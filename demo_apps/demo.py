@@ -83,7 +83,13 @@ def _record(
     on_progress: Callable[[Progress], None] | None,
     on_open: Callable[[Source], None] | None,
 ) -> LiveReport:
-    contact = ContactSheet(_spread(options.frames, options.sheet_rows))
+    contact = ContactSheet()
+
+    def plan(source: Source) -> None:
+        contact.choose(_spread(source.frame_count or options.frames, options.sheet_rows))
+        if on_open is not None:
+            on_open(source)
+
     report = run_portrait(
         PortraitOptions(
             model=options.model, background=options.background, compositing=options.compositing,
@@ -91,7 +97,7 @@ def _record(
                 source=options.source, output=str(video), threads=options.threads, overwrites=options.overwrites
             ),
         ),
-        stop=stop, on_progress=on_progress, on_open=on_open, watch=contact.watch,
+        stop=stop, on_progress=on_progress, on_open=plan, watch=contact.watch,
         source_options=SourceOptions(size_wh=options.size_wh, synthetic_frames=options.frames),
     )  # fmt: skip
     contact.write(sheet, overwrites=options.overwrites)
@@ -99,15 +105,15 @@ def _record(
 
 
 class ContactSheet:
-    """Rows of input, matte and result at several times, side by side.
+    """Rows of input, matte and result at several times, side by side."""
 
-    Args:
-        indices: of the frames to show.
-    """
-
-    def __init__(self, indices: tuple[int, ...]) -> None:
-        self._indices = frozenset(indices)
+    def __init__(self) -> None:
+        self._indices: frozenset[int] = frozenset()
         self._rows: list[np.ndarray] = []
+
+    def choose(self, indices: tuple[int, ...]) -> None:
+        """Says which frames to show, before they come."""
+        self._indices = frozenset(indices)
 
     def watch(self, frame: Frame, alpha: np.ndarray, picture: np.ndarray) -> None:
         """Keeps a small copy of what belongs in the sheet. Arguments as run_portrait's `watch`."""

@@ -151,7 +151,7 @@ def report_lines(report: LiveReport) -> list[str]:
     cores = f", {run.cpu_s / run.duration_s:.1f} processor cores busy" if run.duration_s > 0 else ""
     size_hw, threads = report.model["size_hw"], report.model["threads"]
     return [
-        f"{run.frames} frames in {run.duration_s:.1f} s{rate}{dropped}{cores}",
+        f"{run.frames} {'frame' if run.frames == 1 else 'frames'} in {run.duration_s:.1f} s{rate}{dropped}{cores}",
         f"model {report.model['name']} ({report.model['file']}), {size_hw[0]}x{size_hw[1]} (HxW), {threads} threads",
         f"output {report.output}{' (stopped early)' if run.was_stopped else ''}",
         *(f"Note: {note}" for note in run.notes),

@@ -107,7 +107,7 @@ def background_cells(alpha: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     largest = cv2.dilate(largest, np.ones((margin, margin), np.uint8))
     levels = np.arange(256, dtype=np.float32)
     ramp = np.clip((LEAVE_FROM - levels) / (LEAVE_FROM - KEEP_UP_TO), 0.0, 1.0)
-    return ramp[largest]
+    return cv2.LUT(largest, ramp)
 
 
 def push_pull(weighted: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from edge_deeplab.demo_apps.demo import CELL_WIDTH, GAP, ContactSheet, camera_line, run_demo
 from edge_deeplab.demo_apps.options import DemoOptions
 from edge_deeplab.errors import ModelError, OutputError
-from edge_deeplab.imaging.decode import read_image
+from edge_deeplab.imaging.decode import read_image, write_image
 from edge_deeplab.video.cameras import Camera
 from edge_deeplab.video.frames import Frame
 from edge_deeplab.video.source import open_source
@@ -33,16 +34,21 @@ def test_the_demo_writes_a_video_a_sheet_and_a_report(options: DemoOptions) -> N
         run_demo(options)
 
 
-def test_a_failed_demo_leaves_no_folder(options: DemoOptions, tmp_path: Path) -> None:
-    import dataclasses
+def test_a_picture_of_ones_own_gives_one_row(options: DemoOptions, tmp_path: Path, bright_person: np.ndarray) -> None:
+    write_image(tmp_path / "me.png", bright_person)
+    result = run_demo(dataclasses.replace(options, source=str(tmp_path / "me.png")))
+    assert read_image(result.sheet).shape[0] == 180 * CELL_WIDTH // 320 + 2 * GAP
 
+
+def test_a_failed_demo_leaves_no_folder(options: DemoOptions, tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         run_demo(dataclasses.replace(options, model="no-such-model"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_sheet_shows_the_frames_asked_for_in_their_order() -> None:
-    sheet = ContactSheet((1, 3))
+    sheet = ContactSheet()
+    sheet.choose((1, 3))
     for index in range(5):
         level = np.full((90, 160, 3), 10 * index, np.uint8)
         sheet.watch(Frame(index, index / 30, level), np.full((90, 160), 255, np.uint8), level + 100)
@@ -58,7 +64,8 @@ def test_the_sheet_shows_the_frames_asked_for_in_their_order() -> None:
 
 
 def test_pictures_of_several_shapes_share_a_sheet() -> None:
-    sheet = ContactSheet((0, 1))
+    sheet = ContactSheet()
+    sheet.choose((0, 1))
     for index, shape in enumerate(((90, 160), (1, 300))):
         picture = np.zeros((*shape, 3), np.uint8)
         sheet.watch(Frame(index, 0.0, picture), np.zeros(shape, np.uint8), picture)
