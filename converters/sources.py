@@ -91,7 +91,7 @@ class Source:
     def real(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Batches (N, H, W, 3) float32 in 0..1 brought to what the network takes (manifest: range, mean, std)."""
         low, high = self.manifest.input_range
-        mean, std = np.float32(self.manifest.mean), np.float32(self.manifest.std)
+        mean, std = np.asarray(self.manifest.mean, np.float32), np.asarray(self.manifest.std, np.float32)
         for batch in batches:
             yield ((low + np.asarray(batch, np.float32) * (high - low)) - mean) / std
 

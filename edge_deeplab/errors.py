@@ -32,9 +32,7 @@ class EdgeDeepLabError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, what: str, *, came: object = None, allowed: object = None, next_step: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, came: object = None, allowed: object = None, next_step: str | None = None) -> None:
         self.what, self.came, self.allowed, self.next_step = what, came, allowed, next_step
         parts = [what]
         if came is not None:

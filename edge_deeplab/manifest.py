@@ -104,7 +104,9 @@ class Manifest:
         known = {item.name for item in dataclasses.fields(cls)}
         unknown = sorted(set(raw) - known)
         if unknown:
-            raise ModelError(f"{source}: unknown manifest keys", came=", ".join(unknown), allowed=", ".join(sorted(known)))
+            raise ModelError(
+                f"{source}: unknown manifest keys", came=", ".join(unknown), allowed=", ".join(sorted(known))
+            )
         for key in ("labels", "size_hw", "input_range", "mean", "std"):
             if key in raw:
                 raw[key] = tuple(raw[key])

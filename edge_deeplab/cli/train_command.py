@@ -89,9 +89,7 @@ def read_start(run: TrainRun) -> Starting | None:
     backbone = read_foreign_backbone(run.start.backbone)
     digest = hashlib.sha256(run.start.backbone.read_bytes()).hexdigest()
     unsettled = batch_norm_names() if backbone.is_folded else frozenset()
-    return Starting(
-        f"{run.start.backbone.name} sha256 {digest}", lambda fresh: transplant(backbone, fresh), unsettled
-    )
+    return Starting(f"{run.start.backbone.name} sha256 {digest}", lambda fresh: transplant(backbone, fresh), unsettled)
 
 
 class Reporter:

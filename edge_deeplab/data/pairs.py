@@ -1,7 +1,7 @@
 """Pairs of picture and mask in a folder: images/NAME.jpg|png beside masks/NAME.png.
 
-    folder = PairsFolder(Path("portraits/train"))
-    image, mask = folder.pairs[0].read()
+folder = PairsFolder(Path("portraits/train"))
+image, mask = folder.pairs[0].read()
 """
 
 from __future__ import annotations

@@ -132,7 +132,9 @@ def _camera(image: np.ndarray, recipe: AugmentRecipe, rng: np.random.Generator) 
     if rng.random() < recipe.jpeg:
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])
         assert done
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)  # encoder and decoder swap channels alike
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)  # encoder and decoder swap channels alike
+        assert decoded is not None
+        image = decoded
     return image
 
 

@@ -1,7 +1,7 @@
 """DeepLabv3+ for devices: one builder for keras and tf_keras.
 
-    config = DeepLabConfig(backbone="mobilenet_v2", width=0.5, classes=2)
-    model = build_deeplab(keras_namespace("keras"), config)
+config = DeepLabConfig(backbone="mobilenet_v2", width=0.5, classes=2)
+model = build_deeplab(keras_namespace("keras"), config)
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ class DeepLabConfig:
         _check("width_divisor", self.width_divisor, self.width_divisor >= 1, "1 or more")
         _check("dropout", self.dropout, 0 <= self.dropout < 1, "0 to 1")
         _check("form", self.form, self.form in FORMS, ", ".join(FORMS))
-        size_fits = len(self.size_hw) == 2 and all(
-            side > 0 and side % self.output_stride == 0 for side in self.size_hw
-        )
+        size_fits = len(self.size_hw) == 2 and all(side > 0 and side % self.output_stride == 0 for side in self.size_hw)
         _check("size_hw", self.size_hw, size_fits, f"two multiples of output_stride {self.output_stride}")
 
     def replace(self, **changes: Any) -> DeepLabConfig:

@@ -1,7 +1,7 @@
 """The training loop: Keras 3 on any backend, from a recipe to the best model, and back into it after a kill.
 
-    trainer = Trainer(run, Path("runs/portrait"), on_event=print)
-    report = trainer.train(is_resumed=False)
+trainer = Trainer(run, Path("runs/portrait"), on_event=print)
+report = trainer.train(is_resumed=False)
 """
 
 from __future__ import annotations
@@ -112,9 +112,7 @@ class Trainer:
     def _identity(self) -> str:
         """A digest of the recipe without its paths and thread count, and of the pairs' names."""
         nowhere = (Path(),)
-        data = dataclasses.replace(
-            self.run.data, train=nowhere, validation=nowhere, backgrounds=None, workers=1
-        )
+        data = dataclasses.replace(self.run.data, train=nowhere, validation=nowhere, backgrounds=None, workers=1)
         start = dataclasses.replace(self.run.start, backbone=None, model=None)
         text = dump_recipe(dataclasses.replace(self.run, data=data, start=start))
         names = "\n".join([*(pair.name for pair in self.pairs), *(path.name for path in self.backgrounds)])
