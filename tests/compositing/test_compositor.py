@@ -211,3 +211,17 @@ def test_pyramid_of_common_frames_divides_evenly() -> None:
 def _scene_and_matte() -> tuple[np.ndarray, np.ndarray]:
     frame, truth = person_scene()
     return frame, small_matte(truth)
+
+
+def test_a_person_who_moves_fast_leaves_no_trail_in_the_picture() -> None:
+    compositor = PortraitCompositor(CompositingOptions(smoothing=0.9))
+    for step in range(10):
+        truth = disc(360, 640, centre=0.25 + 0.05 * step, radius=0.15)
+        frame = np.empty((360, 640, 3), np.uint8)
+        frame[:] = GREEN
+        frame[truth > 0.5] = RED
+        picture = compositor.compose(frame, small_matte(truth))
+        away = cv2.dilate((truth > 0).astype(np.uint8), np.ones((25, 25), np.uint8)) == 0
+        assert picture[away][:, 2].max() <= 1, f"red where the person was, step {step}"
+        inside = cv2.erode((truth == 1).astype(np.uint8), np.ones((25, 25), np.uint8)) == 1
+        assert compositor.alpha[inside].min() == 255, f"the person is late, step {step}"

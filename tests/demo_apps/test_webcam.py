@@ -37,3 +37,15 @@ def test_a_model_of_someone_else_runs_with_the_facts_given(
     live = LiveOptions(source=str(tmp_path / "in.png"), output=str(tmp_path / "out.png"))
     run_webcam(WebcamOptions(model=str(bright_model), live=live, overlay=PLAIN), manifest=manifest)
     assert (read_image(tmp_path / "out.png")[:30] == colour_map(2)[0]).all()
+
+
+def test_the_rate_is_drawn_when_asked_for(tmp_path: Path, bright_model: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_image(folder / f"{name}.png", np.zeros((120, 160, 3), np.uint8))
+    live = LiveOptions(source=str(folder), output=f"{tmp_path}/out/", shows_fps=True)
+    run_webcam(WebcamOptions(model=str(bright_model), live=live, overlay=PLAIN))
+    first, second = (read_image(tmp_path / "out" / f"{name}.png") for name in ("a", "b"))
+    assert not first.any(), "one frame has no rate"
+    assert second[90:].any() and not second[:60].any()

@@ -1,0 +1,21 @@
+"""Arrays kept from frame to frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_deeplab.compositing.buffers import Buffers
+
+
+def test_an_array_is_kept_while_its_shape_and_type_stay() -> None:
+    buffers = Buffers()
+    first = buffers.take("a", (4, 5))
+    assert buffers.take("a", (4, 5)) is first
+    assert buffers.take("b", (4, 5)) is not first
+    assert buffers.take("a", (4, 6)).shape == (4, 6)
+    assert buffers.take("a", (4, 6), np.float32).dtype == np.float32
+
+
+def test_planes_are_separate_arrays() -> None:
+    planes = Buffers().planes("p", 3, (2, 2))
+    assert len({id(plane) for plane in planes}) == 3
