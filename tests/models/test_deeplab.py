@@ -12,6 +12,8 @@ from edge_deeplab.models.deeplab import BACKBONES, DeepLabConfig, build_deeplab
 from edge_deeplab.models.int8_form import to_int8_form
 from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.models.transfer import assign_weights, copy_weights, weights_of
+from edge_deeplab.recipe import load_recipe
+from edge_deeplab.training.run import TrainRun
 
 # float32 rounding through some sixty layers, relative to the spread of the logits
 FLOAT_ROUNDING = 1e-4
@@ -173,3 +175,9 @@ def test_zoo_lists_growing_costs():
     widths = [rows[f"mobilenet_v2_{w}"].multiply_adds for w in ("035", "05", "075", "10", "14")]
     assert widths == sorted(widths)
     assert rows["portrait"].parameters < 800_000
+
+
+def test_recipe_of_the_bundled_model_trains_the_portrait_variant(repository):
+    recipe = repository / "edge_deeplab/recipes/portrait.toml"
+    run = load_recipe(recipe, TrainRun, variables={"DATA": "data"})
+    assert run.model.replace(size_hw=run.final_size_hw) == zoo.VARIANTS["portrait"]
