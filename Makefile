@@ -73,8 +73,7 @@ model: .venv/dev
 	test -e $(RUN)/portrait.calib || .venv/bin/edge-deeplab calibrate --output $(RUN)/portrait.calib \
 		"$(PORTRAITS)/train" "$(PORTRAITS)/train_open" "$(PORTRAITS)/train_wild"
 	test -e $(RUN)/portrait.qat || .venv/bin/edge-deeplab tune $(RUN)/portrait.keras --output $(RUN)/portrait.qat \
-		--calibration $(RUN)/portrait.calib --backgrounds "$(PORTRAITS)/backgrounds" \
-		--data "$(PORTRAITS)/train" --data "$(PORTRAITS)/train_open" --data "$(PORTRAITS)/train_wild"
+		--calibration $(RUN)/portrait.calib --recipe edge_deeplab/recipes/portrait_tune.toml --data "$(DATA)"
 	.venv/bin/edge-deeplab convert $(RUN)/portrait.qat --output $(RUN)/portrait.tflite --force
 	for set in val:0.93 val_wild:0.60; do \
 		.venv/bin/edge-deeplab evaluate $(RUN)/portrait.keras $(RUN)/portrait.qat $(RUN)/portrait.tflite \

@@ -14,7 +14,7 @@ from edge_deeplab.demo_apps.options import DemoOptions
 
 @click.command()
 @click.option(
-    "--output", "folder", type=click.Path(path_type=Path), default=DemoOptions.folder, show_default=True,
+    "--output", "-o", "folder", type=click.Path(path_type=Path), default=DemoOptions.folder, show_default=True,
     metavar="DIR", help="Folder for the video and the contact sheet.",
 )  # fmt: skip
 @setting_option(DemoOptions, "source", "--source", metavar="SOURCE")

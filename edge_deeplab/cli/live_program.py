@@ -174,7 +174,7 @@ def _list_cameras(context: click.Context, parameter: click.Parameter, is_asked: 
 _OPTIONS = (
     click.option("--source", default=LiveOptions.source, show_default=True, metavar="SOURCE",
                  help="Camera (0, /dev/video0), video, picture, folder of pictures, http or rtsp URL, or synthetic."),
-    click.option("--output", metavar="FILE|DIR/", help="Video, picture, or folder of pictures (NAME/) to write; "
+    click.option("--output", "-o", metavar="FILE|DIR/", help="Video, picture, or folder of pictures (NAME/) to write; "
                  "null writes nothing. [a window, where there is a screen]"),
     click.option("--list-cameras", is_flag=True, is_eager=True, expose_value=False, callback=_list_cameras,
                  help="List the cameras and exit."),
