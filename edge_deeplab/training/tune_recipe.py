@@ -23,8 +23,11 @@ class TuneRecipe:
     learning_rate: float = setting(2e-4, low=1e-8, high=1.0, help="AdamW's highest rate, falling along a cosine")
     warm_up: float = setting(0.05, low=0.0, high=1.0, help="share of the steps in which the rate rises")
     weight_decay: float = setting(1e-5, low=0.0, help="AdamW's decoupled decay")
+    # Measured, MobileNetV2 0.5 at 192 x 192, 100 steps, 80 portraits of the validation set: 0 and 0.5 gave person IoU
+    # 0.9147 and 0.9146 (float before tuning 0.9102), and 0 is faster. An image-pooling batch norm sees one value per
+    # picture, so live ones need large batches.
     live_batch_norm: float = setting(
-        0.5, low=0.0, high=1.0, help="share of the steps before batch norms and ranges are frozen"
+        0.0, low=0.0, high=1.0, help="share of the steps before batch norms and ranges are frozen"
     )
     distillation: float = setting(1.0, low=0.0, help="weight of the cross-entropy to the float model's probabilities")
     temperature: float = setting(1.0, low=0.1, high=20.0, help="softens both sides of the distillation")

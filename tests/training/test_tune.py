@@ -50,7 +50,16 @@ def batches(step: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def recipe(**changes: Any) -> TuneRecipe:
-    return TuneRecipe(**{"steps": 20, "batch_size": 4, "learning_rate": 1e-2, "checkpoint_every": 5, **changes})
+    return TuneRecipe(
+        **{
+            "steps": 20,
+            "batch_size": 4,
+            "learning_rate": 1e-2,
+            "checkpoint_every": 5,
+            "live_batch_norm": 0.5,
+            **changes,
+        }
+    )
 
 
 def test_tuning_learns_and_the_network_is_ready_to_convert() -> None:
