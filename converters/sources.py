@@ -103,9 +103,9 @@ def real_range(manifest: Manifest) -> tuple[float, float]:
     return float(min(ends)), float(max(ends))
 
 
-def _open_ours(path: Path) -> Source:
+def _open_ours(path: Path, size_hw: tuple[int, int] | None) -> Source:
     K = keras_namespace("tf_keras")
-    model, manifest = rebuild(path, K)
+    model, manifest = rebuild(path, K, **({"size_hw": size_hw} if size_hw else {}))
     config = DeepLabConfig.from_dict(manifest.architecture)
     int8_config, weights = to_int8_form(K, config, weights_of(model))
     int8_model = build_deeplab(K, int8_config)
@@ -152,7 +152,8 @@ def open_source(path: Path, *, describe: Callable[..., Manifest], size_hw: tuple
     Args:
         describe: makes the manifest of a model that has none; called as describe(path, size_hw=..., activation=...),
             and raises for what it is not told.
-        size_hw: the input size asked for, where a SavedModel leaves it open.
+        size_hw: the input size asked for: of one of ours, which is built anew at it, or where a SavedModel leaves it
+            open.
     Raises: ModelError, ConversionError naming layers that are not known.
     """
     if path.is_dir():
@@ -170,7 +171,7 @@ def open_source(path: Path, *, describe: Callable[..., Manifest], size_hw: tuple
         )  # fmt: skip
     manifest_found = read_manifest(path)
     if manifest_found is not None and manifest_found.architecture:
-        return _open_ours(path)
+        return _open_ours(path, size_hw)
     return _open_keras(path, describe)
 
 

@@ -97,20 +97,22 @@ def command(
 
     for name in formats:
         check_free(output_path(output, name), overwrite=force)
-    samples = check_inputs(model, calibration)
+    samples = check_inputs(model, calibration, facts)
     _convert(model, output, formats, io=io, samples=samples, force=force, as_json=as_json, facts=facts)
 
 
-def check_inputs(model: Path, calibration: Path | None) -> CalibrationSet | None:
+def check_inputs(model: Path, calibration: Path | None, facts: ForeignFacts) -> CalibrationSet | None:
     """Reads what can be read without TensorFlow, so that a mistake costs no minute. Returns: the samples."""
     from edge_deeplab.calibration.artifact import CalibrationSet
+    from edge_deeplab.cli.predictors import refuse_idle_facts
     from edge_deeplab.converters.paths import check_calibration
     from edge_deeplab.manifest import read_manifest
 
+    refuse_idle_facts([str(model)], facts, but="" if model.suffix.lower() == ".qat" else "--size")
     manifest = None if model.is_dir() else read_manifest(model)
     samples = CalibrationSet.load(calibration) if calibration else None
     if manifest is not None and samples is not None:
-        check_calibration(samples, manifest.size_hw)
+        check_calibration(samples, facts.size_hw or manifest.size_hw)
     return samples
 
 

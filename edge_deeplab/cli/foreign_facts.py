@@ -161,7 +161,8 @@ _OPTIONS = (
     click.option("--labels", metavar="NAMES", help="Class names after commas, a file of them, or "
                  f"{', '.join(LABEL_SETS)}."),
     click.option("--person-class", metavar="NAME|INDEX", help='Which class is the person. [the one called "person"]'),
-    click.option("--size", "size_hw", type=SizeHW(), metavar="HxW", help="Input size, where the file leaves it open."),
+    click.option("--size", "size_hw", type=SizeHW(), metavar="HxW", help="Input size, where the file "
+                 "leaves it open; tune and convert build a network of ours anew at it."),
     click.option("--input-range", type=float, nargs=2, metavar="LOW HIGH",
                  help="Real input of pixels 0 and 255, such as 0 1, -1 1 or 0 255."),
     click.option("--mean", type=float, nargs=3, metavar="R G B", help="Subtracted from the real input. [0 0 0]"),

@@ -216,16 +216,19 @@ def _open_quantized(path: Path) -> Predictor:
     return _KerasPredictor(path, "qat", manifest, network.model.predict_on_batch)
 
 
-def refuse_idle_facts(predictors: list[str], facts: ForeignFacts) -> None:
-    """Refuses facts that no model of the list needs. Raises UsageError."""
-    if facts.given and all(_says_of_itself(model) for model in predictors):
+def refuse_idle_facts(predictors: list[str], facts: ForeignFacts, *, but: str = "") -> None:
+    """Refuses facts that no model of the list needs, but one option. Raises UsageError."""
+    idle = [option for option in facts.given if option != but]
+    if idle and all(_says_of_itself(model) for model in predictors):
         raise UsageError(
-            f"{', '.join(facts.given)}: for models that carry no manifest",
+            f"{', '.join(idle)}: for models that carry no manifest",
             came=f"{', '.join(predictors)}, which carr{'ies' if len(predictors) == 1 else 'y'} one",
             next_step="leave the options out",
         )
 
 
 def _says_of_itself(model: str) -> bool:
+    if Path(model).is_dir():  # a SavedModel
+        return False
     path = Path(model) if Path(model).suffix.lower() in (*KERAS_SUFFIXES, QUANTIZED_SUFFIX) else bundled_model(model)
     return read_manifest(path) is not None

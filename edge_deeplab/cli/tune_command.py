@@ -83,7 +83,7 @@ def command(
     check_free(target, overwrite=force)
     given_steps = {"tune.steps": steps}
     run = resolve_run(recipe_file, pairs, backgrounds, given_steps, assignments)
-    samples = check_inputs(model, calibration, run)
+    samples = check_inputs(model, calibration, run, facts)
     _tune(model, target, samples, run, uses_teacher=not no_teacher, facts=facts)
 
 
@@ -109,18 +109,20 @@ def resolve_run(
     return override(run, {**flags, "data.backgrounds": backgrounds}, source="options")
 
 
-def check_inputs(model: Path, calibration: Path, run: TuneRun) -> CalibrationSet:
+def check_inputs(model: Path, calibration: Path, run: TuneRun, facts: ForeignFacts) -> CalibrationSet:
     """Reads what can be read without TensorFlow, so that a mistake costs no minute. Returns: the samples."""
     from edge_deeplab.calibration.artifact import CalibrationSet
+    from edge_deeplab.cli.predictors import refuse_idle_facts
     from edge_deeplab.converters.paths import check_calibration
     from edge_deeplab.errors import UsageError
     from edge_deeplab.manifest import read_manifest
     from edge_deeplab.training.tune_data import read_pairs
 
+    refuse_idle_facts([str(model)], facts, but="--size")
     samples = CalibrationSet.load(calibration)
     manifest = None if model.is_dir() else read_manifest(model)
     if manifest is not None:
-        check_calibration(samples, manifest.size_hw)
+        check_calibration(samples, facts.size_hw or manifest.size_hw)
     if run.tune.steps and not run.data.train:
         raise UsageError("tuning needs pictures to learn from", next_step="give --data FOLDER, or --steps 0")
     if run.tune.steps:
