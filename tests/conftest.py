@@ -12,6 +12,9 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# OpenCV reads this once, at the first video that any test opens; that our sources are quiet of themselves is tested in
+# a process of its own (tests/video/test_quiet.py).
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
