@@ -8,7 +8,6 @@ The effect decides what becomes of a frame; nothing here knows blur from overlay
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 import time
 from array import array
@@ -110,7 +109,7 @@ def run_live(
             media=source.media, overwrite=options.overwrites, is_paced=not source.is_live,
             on_key=lambda key: stop.set() if key in STOP_KEYS else None, on_closed=stop.set,
         )  # fmt: skip
-        with _open_output(options, sink_options) as sink, stop_on_signals(stop):
+        with stop_on_signals(stop), _open_output(options, sink_options) as sink:
             described = (source.describe(), sink.describe())
             if on_open is not None:
                 on_open(source)
@@ -149,19 +148,14 @@ def _with_rate(apply: Callable[[Frame], np.ndarray]) -> Callable[[Frame], np.nda
 def _open_output(options: LiveOptions, sink_options: SinkOptions) -> Sink:
     if options.output is not None:
         return open_sink(options.output, sink_options)
+    from edge_deeplab.video.window import has_screen
+
     if not has_screen():
         raise OutputError(
             "there is no screen to show the result on",
             next_step="name where it goes: --output NAME.mp4, NAME.png or NAME/ (a folder of pictures)",
         )
     return open_sink(WINDOW, sink_options)
-
-
-def has_screen() -> bool:
-    """Whether a window could be opened: asked before, because some OpenCV builds end the process instead of failing."""
-    if os.name == "posix" and os.uname().sysname == "Linux":
-        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return True
 
 
 def _refuse_own_source(options: LiveOptions) -> None:
