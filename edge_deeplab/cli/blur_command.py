@@ -23,6 +23,7 @@ from edge_deeplab.demo_apps.options import LiveOptions, PortraitOptions
 @setting_option(PortraitOptions, "background", "--background", metavar="WHAT")
 @setting_option(CompositingOptions, "strength", "--strength")
 @setting_option(CompositingOptions, "smoothing", "--smoothing")
+@setting_option(CompositingOptions, "least_person", "--least-person")
 @setting_option(CompositingOptions, "refines_edges", "--refine-edges/--no-refine-edges", "refines_edges")
 @setting_option(CompositingOptions, "cleans_edges", "--clean-edges/--no-clean-edges", "cleans_edges")
 @setting_option(CompositingOptions, "edge_softness", "--edge-softness")
@@ -35,6 +36,7 @@ def command(
     background: str,
     strength: float,
     smoothing: float,
+    least_person: float,
     refines_edges: bool,
     cleans_edges: bool,
     edge_softness: float,
@@ -55,8 +57,8 @@ def command(
     from edge_deeplab.demo_apps.portrait import run_portrait
 
     compositing = CompositingOptions(
-        strength=strength, smoothing=smoothing, refines_edges=refines_edges, cleans_edges=cleans_edges,
-        edge_softness=edge_softness, edge_level=edge_level,
+        strength=strength, smoothing=smoothing, least_person=least_person, refines_edges=refines_edges,
+        cleans_edges=cleans_edges, edge_softness=edge_softness, edge_level=edge_level,
     )  # fmt: skip
     options = PortraitOptions(model=model, background=background, live=live, compositing=compositing)
     manifest = foreign_manifest(model, facts)

@@ -16,6 +16,7 @@ import numpy as np
 from edge_deeplab.compositing.blending import Blender, alpha_curve
 from edge_deeplab.compositing.blur import LOW_SIDE, BackgroundBlur
 from edge_deeplab.compositing.buffers import Buffers
+from edge_deeplab.compositing.islands import drop_islands
 from edge_deeplab.compositing.options import CompositingOptions
 from edge_deeplab.compositing.smoothing import MatteSmoother
 from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
@@ -53,7 +54,8 @@ class PortraitCompositor:
 
     One object serves one video from one thread. Attributes:
         options: as given.
-        stage_ms: milliseconds of the last call by stage: shrink, smooth, upsample, background, blend.
+        stage_ms: milliseconds of the last call by stage: shrink, islands, smooth, upsample, background,
+            blend.
     """
 
     def __init__(self, options: CompositingOptions | None = None) -> None:
@@ -101,6 +103,9 @@ class PortraitCompositor:
         edge_bgr = self._shrunk("edge", frame_bgr, self._pyramid.edge_wh)
         low_bgr = self._shrunk("low", edge_bgr, self._pyramid.low_wh)
         clock.mark("shrink")
+
+        matte = drop_islands(matte, self.options.least_person)
+        clock.mark("islands")
 
         if self.options.smoothing > 0.0:
             size_wh = (matte.shape[1], matte.shape[0])

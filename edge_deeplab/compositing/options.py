@@ -38,6 +38,8 @@ class CompositingOptions:
         strength: of the blur; its standard deviation is this share of blur.MAX_SIGMA_SHARE of the frame's diagonal.
             0 shows the frame as it came.
         smoothing: weight of the past matte where nothing moves (smoothing.MatteSmoother). 0 is off.
+        least_person: an island of the matte with less than this share of the largest one's area is background
+            (islands.drop_islands): a flag or a poster, and people far behind. 0 keeps every island.
         refines_edges: whether the matte's edge is drawn to the picture's edges (upsampling.GuidedUpsampler) or only
             enlarged.
         cleans_edges: whether the frame's own background is taken out of the soft edge where another one is put behind
@@ -51,6 +53,9 @@ class CompositingOptions:
     background: Background | None = None
     strength: float = setting(0.5, low=0.0, high=1.0, help="blur of the background, 0 (none) to 1")
     smoothing: float = setting(0.7, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95")
+    least_person: float = setting(
+        0.25, low=0.0, high=1.0, help="smallest island kept as a person, as a share of the largest; 0 keeps all"
+    )
     refines_edges: bool = setting(True, help="draw the person's edge to the picture's own edges")
     cleans_edges: bool = setting(True, help="take the old background out of the edge before another one")
     edge_softness: float = setting(0.4, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")

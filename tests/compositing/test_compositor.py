@@ -175,7 +175,7 @@ def test_a_moving_background_is_asked_for_the_time_of_the_frame() -> None:
 def test_stage_times_of_the_last_call_are_told() -> None:
     compositor = PortraitCompositor()
     compositor.compose(*_scene_and_matte())
-    assert list(compositor.stage_ms) == ["shrink", "smooth", "upsample", "background", "blend"]
+    assert list(compositor.stage_ms) == ["shrink", "islands", "smooth", "upsample", "background", "blend"]
     assert all(value >= 0 for value in compositor.stage_ms.values())
 
 
