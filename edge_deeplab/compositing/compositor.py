@@ -16,7 +16,7 @@ import numpy as np
 from edge_deeplab.compositing.blending import Blender, alpha_curve
 from edge_deeplab.compositing.blur import LOW_SIDE, BackgroundBlur
 from edge_deeplab.compositing.buffers import Buffers
-from edge_deeplab.compositing.islands import drop_islands
+from edge_deeplab.compositing.islands import IslandDropper
 from edge_deeplab.compositing.options import CompositingOptions
 from edge_deeplab.compositing.smoothing import MatteSmoother
 from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
@@ -61,6 +61,7 @@ class PortraitCompositor:
     def __init__(self, options: CompositingOptions | None = None) -> None:
         self.options = options or CompositingOptions()
         self.stage_ms: dict[str, float] = {}
+        self._dropper = IslandDropper(self.options.least_person)
         self._smoother = MatteSmoother(self.options.smoothing)
         self._upsampler = GuidedUpsampler()
         self._blur = BackgroundBlur(self.options.strength)
@@ -78,6 +79,7 @@ class PortraitCompositor:
 
     def reset(self) -> None:
         """Forgets the past, as for another video."""
+        self._dropper.reset()
         self._smoother.reset()
 
     def compose(
@@ -99,12 +101,12 @@ class PortraitCompositor:
         if self._pyramid is None or self._pyramid.frame_wh != frame_wh:
             self._pyramid = Pyramid.of(frame_wh)
             self._alpha = np.empty(frame_bgr.shape[:2], np.uint8)
-            self._smoother.reset()
+            self.reset()
         edge_bgr = self._shrunk("edge", frame_bgr, self._pyramid.edge_wh)
         low_bgr = self._shrunk("low", edge_bgr, self._pyramid.low_wh)
         clock.mark("shrink")
 
-        matte = drop_islands(matte, self.options.least_person)
+        matte = self._dropper.drop(matte)
         clock.mark("islands")
 
         if self.options.smoothing > 0.0:

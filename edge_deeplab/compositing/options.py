@@ -39,7 +39,7 @@ class CompositingOptions:
             0 shows the frame as it came.
         smoothing: weight of the past matte where nothing moves (smoothing.MatteSmoother). 0 is off.
         least_person: an island of the matte with less than this share of the largest one's area is background
-            (islands.drop_islands): a flag or a poster, and people far behind. 0 keeps every island.
+            (islands.IslandDropper): a flag or a poster, and people far behind. 0 keeps every island.
         refines_edges: whether the matte's edge is drawn to the picture's edges (upsampling.GuidedUpsampler) or only
             enlarged.
         cleans_edges: whether the frame's own background is taken out of the soft edge where another one is put behind

@@ -4,7 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_deeplab.compositing.islands import drop_islands
+from edge_deeplab.compositing.islands import IslandDropper
+
+
+def drop_islands(matte, share):
+    return IslandDropper(share).drop(matte)
 
 
 def matte_of(*discs):
@@ -47,3 +51,23 @@ def test_an_island_beside_the_person_takes_nothing_of_the_person():
 def test_a_constant_matte_stays(value):
     matte = np.full((16, 24), value, np.float32)
     np.testing.assert_array_equal(drop_islands(matte, 0.25), matte)
+
+
+def test_an_island_that_touches_the_person_in_every_other_frame_does_not_flicker():
+    apart = matte_of((50, 80, 30), (110, 15, 8))
+    joined = apart.copy()
+    cv2.line(joined, (50, 80), (110, 15), 1.0, 8)
+    dropper = IslandDropper(0.25)
+    seen = [float(dropper.drop(matte)[15, 110]) for matte in [apart, joined] * 30]
+    changes = np.abs(np.diff(seen[20:]))
+    assert changes.max() < 0.25  # without memory every change is 1
+    assert 0.2 < np.mean(seen[20:]) < 0.8
+
+
+def test_an_island_that_joins_the_person_comes_back_and_leaves_nothing_behind():
+    dropper = IslandDropper(0.25)
+    dropper.drop(matte_of((50, 80, 30), (110, 15, 8)))
+    person = matte_of((50, 80, 30))
+    for _ in range(40):
+        last = dropper.drop(person)
+    assert last is person
