@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_deeplab.cli.foreign_facts import ForeignFacts
+from edge_deeplab.cli.tensorflow_start import start_tensorflow
 from edge_deeplab.errors import ModelError, UsageError
 from edge_deeplab.imaging.resize import fit_image
 from edge_deeplab.manifest import Manifest, read_manifest
@@ -68,6 +69,7 @@ def open_predictor(model: str, facts: ForeignFacts, *, threads: int = 1, kernels
         return _open_tflite(bundled_model(model), facts, threads=threads, kernels=kernels)
     path = Path(model)
     manifest = read_manifest(path)
+    start_tensorflow()
     if suffix == QUANTIZED_SUFFIX:
         return _open_quantized(path)
     return _open_foreign_keras(path, facts) if manifest is None else _open_own_keras(path, manifest)
