@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_deeplab.errors import ModelError
-from edge_deeplab.runtime.interpreter import select_engine
+from edge_deeplab.runtime.interpreter import quiet_native_log, select_engine
 from edge_deeplab.runtime.probe import ensure_loads
 
 _DELEGATE = "DELEGATE"
@@ -45,8 +45,9 @@ def delegation_of(path: Path) -> Delegation:
     """
     ensure_loads(path)
     try:
-        interpreter = select_engine().module.Interpreter(model_path=str(path), num_threads=1)
-        interpreter.allocate_tensors()
+        with quiet_native_log():
+            interpreter = select_engine().module.Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: does not load", came=str(error)) from error
     # The only place that lists delegate nodes; private, but there from TensorFlow 2.5 to ai-edge-litert 2.3.

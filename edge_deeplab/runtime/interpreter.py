@@ -11,10 +11,12 @@ one Zen 5 core). What a picture or a class is, is not known here.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -116,6 +118,28 @@ def engine_name() -> tuple[str, str]:
     return package.name, package.version
 
 
+@contextlib.contextmanager
+def quiet_native_log() -> Iterator[None]:
+    """Holds back what LiteRT's C++ writes to stderr while a model loads ("Created TensorFlow Lite XNNPACK delegate").
+
+    It has no switch for that line. The file descriptor is the process's: for these milliseconds other threads' lines
+    go, too. Errors come as exceptions all the same.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process without stderr has nothing to keep quiet
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
 class Engine:
     """A loaded model: arrays in, arrays out. A context manager; not for several threads at once.
 
@@ -140,12 +164,13 @@ class Engine:
         if not is_known_good:
             ensure_loads(self.path, kernels=kernels)
         try:
-            self._interpreter: Any = module.Interpreter(
-                model_path=str(self.path),
-                num_threads=threads,
-                experimental_op_resolver_type=module.OpResolverType[_RESOLVERS[kernels]],
-            )
-            self._interpreter.allocate_tensors()
+            with quiet_native_log():
+                self._interpreter: Any = module.Interpreter(
+                    model_path=str(self.path),
+                    num_threads=threads,
+                    experimental_op_resolver_type=module.OpResolverType[_RESOLVERS[kernels]],
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self.path}: does not load", came=str(error)) from error
         self._read_tensors()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge_deeplab.errors import EdgeDeepLabError, MissingExtraError, ModelError, UsageError
+from edge_deeplab.runtime.bundled import bundled_model
 from edge_deeplab.runtime.interpreter import KERNELS, Engine, engine_name, select_engine
 from edge_deeplab.runtime.quantized_io import dequantize, quantize
 
@@ -160,3 +162,11 @@ def test_an_interpreter_that_breaks_on_import_is_named_not_passed_over() -> None
         select_engine(importer(ai_edge_litert=ModuleNotFoundError("No module named 'x'", name="x")))
     with pytest.raises(EdgeDeepLabError, match="numpy<2"):
         select_engine(importer(tflite_runtime=AttributeError("_ARRAY_API not found")))
+
+
+def test_loading_a_model_writes_nothing_to_the_terminal(capfd):
+    with Engine(bundled_model("portrait")):
+        pass
+    assert capfd.readouterr() == ("", "")
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
