@@ -105,7 +105,8 @@ def real_range(manifest: Manifest) -> tuple[float, float]:
 
 def _open_ours(path: Path, size_hw: tuple[int, int] | None) -> Source:
     K = keras_namespace("tf_keras")
-    model, manifest = rebuild(path, K, **({"size_hw": size_hw} if size_hw else {}))
+    changes: dict[str, Any] = {"size_hw": size_hw} if size_hw else {}
+    model, manifest = rebuild(path, K, **changes)
     config = DeepLabConfig.from_dict(manifest.architecture)
     int8_config, weights = to_int8_form(K, config, weights_of(model))
     int8_model = build_deeplab(K, int8_config)
