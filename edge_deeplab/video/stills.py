@@ -92,13 +92,30 @@ class FolderSource(SourceLife):
             yield Frame(index, float(index / self.fps), cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR), path.stem)
 
 
-class ImageSink(SinkLife):
+class _PictureSink(SinkLife):
+    """What one picture and a folder of them share: a temporary place, published once a frame was written."""
+
+    def __init__(self, pending: PendingOutput) -> None:
+        super().__init__()
+        self._pending = pending
+        self._written = 0
+
+    def _close(self) -> None:
+        if not self._written:
+            self._pending.discard()
+            self.notes.append(f"{self._pending.path}: no frame came, so nothing was written")
+            return
+        self._pending.publish()
+
+    def _discard(self) -> None:
+        self._pending.discard()
+
+
+class ImageSink(_PictureSink):
     """One picture. A second frame is refused, so that a video does not end as its first picture unnoticed."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        super().__init__()
-        self._pending = PendingOutput(path, overwrite=overwrite)
-        self._written = 0
+        super().__init__(PendingOutput(path, overwrite=overwrite))
 
     def describe(self) -> str:
         """One line: what it is, where it goes."""
@@ -113,18 +130,8 @@ class ImageSink(SinkLife):
         write_image(self._pending.temporary, cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB), overwrite=True)
         self._written += 1
 
-    def _close(self) -> None:
-        if not self._written:
-            self._pending.discard()
-            self.notes.append(f"{self._pending.path}: no frame came, so nothing was written")
-            return
-        self._pending.publish()
 
-    def _discard(self) -> None:
-        self._pending.discard()
-
-
-class FolderSink(SinkLife):
+class FolderSink(_PictureSink):
     """A folder of pictures, named as they were, or frame_000000, frame_000001 ... where frames have no names.
 
     Args:
@@ -133,10 +140,8 @@ class FolderSink(SinkLife):
     """
 
     def __init__(self, folder: Path, *, suffix: str = ".png", overwrite: bool = False) -> None:
-        super().__init__()
+        super().__init__(PendingOutput(folder, overwrite=overwrite, is_folder=True))
         self._suffix = suffix
-        self._pending = PendingOutput(folder, overwrite=overwrite, is_folder=True)
-        self._written = 0
 
     def describe(self) -> str:
         """One line: what it is, where it goes."""
@@ -148,13 +153,3 @@ class FolderSink(SinkLife):
             target = target.with_name(f"{target.stem}_{self._written:06d}{self._suffix}")
         write_image(target, cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB))
         self._written += 1
-
-    def _close(self) -> None:
-        if not self._written:
-            self._pending.discard()
-            self.notes.append(f"{self._pending.path}: no frame came, so nothing was written")
-            return
-        self._pending.publish()
-
-    def _discard(self) -> None:
-        self._pending.discard()
