@@ -82,11 +82,13 @@ def read_start(run: TrainRun) -> Starting | None:
         weights = load_weights(run.start.model)
         digest = hashlib.sha256(run.start.model.read_bytes()).hexdigest()
         return Starting(f"{run.start.model.name} sha256 {digest}", lambda fresh: weights)
+    from edge_deeplab.cli.tensorflow_start import quiet_native_stderr
     from edge_deeplab.converters.pretrained import read_foreign_backbone
     from edge_deeplab.converters.transplant import batch_norm_names, transplant
 
     assert run.start.backbone is not None
-    backbone = read_foreign_backbone(run.start.backbone)
+    with quiet_native_stderr():  # a frozen graph is read by TensorFlow
+        backbone = read_foreign_backbone(run.start.backbone)
     digest = hashlib.sha256(run.start.backbone.read_bytes()).hexdigest()
     unsettled = batch_norm_names() if backbone.is_folded else frozenset()
     return Starting(f"{run.start.backbone.name} sha256 {digest}", lambda fresh: transplant(backbone, fresh), unsettled)
