@@ -19,6 +19,7 @@ import numpy as np
 
 from edge_deeplab.errors import ConversionError, MissingExtraError, ModelError
 from edge_deeplab.manifest import Manifest, read_manifest
+from edge_deeplab.models.blocks import make_divisible
 from edge_deeplab.runtime.flatbuffer import IDENTIFIER, OperatorRecord, TensorRecord, TfliteFile
 
 SCOPE = "MobilenetV2"
@@ -94,7 +95,7 @@ def read_foreign_backbone(path: Path) -> ForeignBackbone:
 
 def official_channels(width: float, divisor: int) -> tuple[int, ...]:
     """Output channels of the stem and the 17 blocks at a width, rounded as slim's make_divisible does."""
-    return tuple(_make_divisible(base * width, divisor) for base in (STEM_CHANNELS, *(out for out, _ in BLOCKS)))
+    return tuple(make_divisible(base * width, divisor) for base in (STEM_CHANNELS, *(out for out, _ in BLOCKS)))
 
 
 def official_layers() -> Iterator[tuple[str, str]]:
@@ -106,11 +107,6 @@ def official_layers() -> Iterator[tuple[str, str]]:
             yield f"{block}/expand", "weights"
         yield f"{block}/depthwise", "depthwise_weights"
         yield f"{block}/project", "weights"
-
-
-def _make_divisible(value: float, divisor: int) -> int:
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 def _width_of(arrays: Mapping[str, np.ndarray], source: str) -> tuple[float, int]:

@@ -14,9 +14,8 @@ import numpy as np
 
 from edge_deeplab.converters.pretrained import BATCH_NORM, SCOPE, ForeignBackbone, official_layers
 from edge_deeplab.errors import ConversionError
+from edge_deeplab.models.blocks import BATCH_NORM_EPSILON
 
-# What models.blocks gives every batch norm, and the pixels its networks take: 0..1.
-OUR_EPSILON = 1e-3
 Weights = dict[str, list[np.ndarray]]
 
 
@@ -73,10 +72,10 @@ def _statistics(backbone: ForeignBackbone, layer: str, channels: int) -> tuple[n
     """Gamma, beta, moving mean and moving variance for a batch norm with our epsilon."""
     if backbone.is_folded:
         ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        return ones, backbone.arrays[f"{layer}/biases"], zeros, ones - np.float32(OUR_EPSILON)
+        return ones, backbone.arrays[f"{layer}/biases"], zeros, ones - np.float32(BATCH_NORM_EPSILON)
     gamma, beta, mean, variance = (backbone.arrays[f"{layer}/BatchNorm/{name}"] for name in BATCH_NORM)
     # the same sum under the root with another epsilon; a variance cannot be below zero
-    difference = (backbone.batch_norm_epsilon or OUR_EPSILON) - OUR_EPSILON
+    difference = (backbone.batch_norm_epsilon or BATCH_NORM_EPSILON) - BATCH_NORM_EPSILON
     return gamma, beta, mean, np.maximum(variance + np.float32(difference), 0)
 
 

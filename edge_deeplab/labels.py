@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+IGNORE = 255
+"""The label of a pixel that counts for nothing, as in PASCAL VOC's void."""
+
 PORTRAIT = ("background", "person")
 
 VOC = (

@@ -153,8 +153,8 @@ def score_model(name: str, predictor: Predictor, pairs: tuple[Pair, ...], score:
 
 def person_masks(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Pictures with the mask of the person. Raises DataError for a mask with void pixels, which has no such figures."""
-    from edge_deeplab.data.pairs import IGNORE
     from edge_deeplab.errors import DataError
+    from edge_deeplab.labels import IGNORE
 
     for pair in pairs:
         image, labels = pair.read(classes=2)

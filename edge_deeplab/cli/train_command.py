@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from edge_deeplab.cli.progress_line import ProgressLine
+
 if TYPE_CHECKING:
     from edge_deeplab.training.loop import EpochEvent, Starting, StepEvent
     from edge_deeplab.training.run import TrainRun
-
-REPORT_EVERY_S = 10.0
 
 
 @click.command()
@@ -95,11 +93,10 @@ def read_start(run: TrainRun) -> Starting | None:
 
 
 class Reporter:
-    """Prints progress on stderr: one line that renews itself on a terminal, one every ten seconds elsewhere."""
+    """Shows steps and epochs on stderr."""
 
     def __init__(self) -> None:
-        self._last_s = 0.0
-        self._is_terminal = sys.stderr.isatty()
+        self._line = ProgressLine()
 
     def __call__(self, event: StepEvent | EpochEvent) -> None:
         """Shows one event."""
@@ -108,21 +105,12 @@ class Reporter:
         if isinstance(event, EpochEvent):
             scores = "  ".join(f"{name} {value:.4f}" for name, value in event.scores.items())
             mark = "  best" if event.is_best else ""
-            self._line(
+            self._line.show(
                 f"epoch {event.epoch + 1}/{event.epochs}  loss {event.loss:.4f}  {scores}  "
                 f"{event.duration_s:.0f} s{mark}", is_final=True,
             )  # fmt: skip
             return
-        now_s = time.monotonic()
-        if now_s - self._last_s >= (0.5 if self._is_terminal else REPORT_EVERY_S):
-            self._last_s = now_s
-            self._line(
-                f"epoch {event.epoch + 1}/{event.epochs}  step {event.step}/{event.steps}  loss {event.loss:.4f}  "
-                f"{event.images_per_s:.1f} images/s  {int(event.left_s) // 60} min left", is_final=False,
-            )  # fmt: skip
-
-    def _line(self, text: str, *, is_final: bool) -> None:
-        if self._is_terminal:
-            click.echo(f"\r\x1b[K{text}" + ("\n" if is_final else ""), err=True, nl=False)
-        else:
-            click.echo(text, err=True)
+        self._line.show(
+            f"epoch {event.epoch + 1}/{event.epochs}  step {event.step}/{event.steps}  loss {event.loss:.4f}  "
+            f"{event.images_per_s:.1f} images/s  {int(event.left_s) // 60} min left", is_final=False,
+        )  # fmt: skip

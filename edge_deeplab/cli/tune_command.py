@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
+from edge_deeplab.cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from edge_deeplab.calibration.artifact import CalibrationSet
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from edge_deeplab.training.tune_recipe import TuneRun
 
 SUFFIX = ".qat"
-LINE_EVERY_S = 10.0  # between progress lines where stderr is no terminal
 
 
 @click.command()
@@ -169,8 +167,11 @@ def _tune(
         batches_from = tuning_batches(run, size_hw=source.size_hw, classes=classes)
         if source.config is not None:
             batches_from = _in_range(batches_from, source)
-        with Progress() as progress:
-            report = tuner.run(batches_from, checkpoint=checkpoint, on_progress=progress.show)
+        line = ProgressLine()
+        report = tuner.run(
+            batches_from, checkpoint=checkpoint,
+            on_progress=lambda seen: line.show(progress_text(seen), is_final=seen.step == seen.steps),
+        )  # fmt: skip
     images = next(source.real([next(samples.batches(COMPARED))]))
     rounded = network.model(images, training=False)
     plain = source.int8_model(images, training=False)
@@ -204,33 +205,10 @@ def _in_range(batches_from: Any, source: Any) -> Any:
     return moved
 
 
-class Progress:
-    """Steps, loss, rate and time left on stderr: one line that changes on a terminal, a line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._last = 0.0
-
-    def show(self, progress: TuneProgress) -> None:
-        """Takes one step's report."""
-        now = time.monotonic()
-        is_last = progress.step == progress.steps
-        if now - self._last < (0.2 if self._is_terminal else LINE_EVERY_S) and not is_last:
-            return
-        self._last = now
-        minutes, seconds = divmod(round(progress.left_s), 60)
-        text = (
-            f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}"
-            f"  {progress.images_per_s:.1f} images/s  {minutes}:{seconds:02d} left"
-        )
-        if self._is_terminal:
-            click.echo(f"\r\x1b[K{text}", nl=is_last, err=True)
-        else:
-            click.echo(text, err=True)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_terminal:
-            click.echo("", err=True)
+def progress_text(progress: TuneProgress) -> str:
+    """Step, loss, rate and time left."""
+    minutes, seconds = divmod(round(progress.left_s), 60)
+    return (
+        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}"
+        f"  {progress.images_per_s:.1f} images/s  {minutes}:{seconds:02d} left"
+    )

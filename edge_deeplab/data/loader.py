@@ -47,6 +47,10 @@ class PairLoader:
             raise DataError("too few pairs for one batch", came=len(pairs), allowed=f"at least batch_size {batch_size}")
         self.pairs, self.size_hw, self.batch_size, self.recipe = pairs, size_hw, batch_size, recipe
         self.seed, self.classes, self.backgrounds, self.workers = seed, classes, backgrounds, workers
+        self._chance_of_background = recipe.paste + recipe.empty if backgrounds else 0.0
+        # once a background was drawn, paste and empty share the whole probability: augment decides between the two
+        total = self._chance_of_background or 1.0
+        self._given_background = dataclasses.replace(recipe, paste=recipe.paste / total, empty=recipe.empty / total)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -58,16 +62,10 @@ class PairLoader:
         rng = np.random.default_rng((self.seed, epoch, index))
         image, labels = self.pairs[index].read(classes=self.classes)
         background = None
-        if self.backgrounds and rng.random() < self.recipe.paste + self.recipe.empty:
+        if self.backgrounds and rng.random() < self._chance_of_background:
             background = read_image(self.backgrounds[int(rng.integers(len(self.backgrounds)))])
-        # the second draw inside augment decides between the two, scaled to what is left of the probability
-        recipe = self._given_background() if background is not None else self.recipe
+        recipe = self._given_background if background is not None else self.recipe
         return augment(image, labels, size_hw=self.size_hw, recipe=recipe, rng=rng, background=background)
-
-    def _given_background(self) -> AugmentRecipe:
-        """The recipe once a background was drawn: paste and empty share the whole probability."""
-        total = self.recipe.paste + self.recipe.empty
-        return dataclasses.replace(self.recipe, paste=self.recipe.paste / total, empty=self.recipe.empty / total)
 
     def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of one epoch in their order, from `first_batch` on.

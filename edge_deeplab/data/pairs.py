@@ -13,12 +13,11 @@ import numpy as np
 
 from edge_deeplab.errors import DataError
 from edge_deeplab.imaging.decode import read_image, read_mask
+from edge_deeplab.labels import IGNORE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FOREGROUND = 255
 """A mask that holds only 0 and 255 is a two-class mask: 255 stands for label 1."""
-IGNORE = 255
-"""In a mask with more values than 0 and 255, pixels of this value count for nothing."""
 SHOWN = 5
 
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_deeplab.errors import DataError
-
-IGNORE = 255
-"""The label of pixels that count for nothing: PASCAL VOC's void."""
+from edge_deeplab.labels import IGNORE
 
 
 def binary_iou(predicted: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:

@@ -18,7 +18,8 @@ import numpy as np
 
 from edge_deeplab.errors import DataError, ModelError
 from edge_deeplab.evaluation.boundary import boundary_f, edge_distance, mask_edge, trimap_iou
-from edge_deeplab.evaluation.confusion import IGNORE, ConfusionMatrix, person_and_mean_iou
+from edge_deeplab.evaluation.confusion import ConfusionMatrix, person_and_mean_iou
+from edge_deeplab.labels import IGNORE
 
 FIGURES = ("person_iou", "mean_iou", "trimap_iou", "boundary_f")
 THRESHOLD = 0.5

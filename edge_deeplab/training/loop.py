@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from edge_deeplab.data.loader import PairLoader
-from edge_deeplab.data.pairs import PairsFolder, list_images
+from edge_deeplab.data.pairs import Pair, PairsFolder, list_images
 from edge_deeplab.errors import InputError, OutputError, RecipeError
 from edge_deeplab.labels import find_person
 from edge_deeplab.manifest import Manifest
@@ -94,7 +95,12 @@ class Trainer:
         on_event: Callable[[StepEvent | EpochEvent], None] = lambda event: None,
     ) -> None:  # fmt: skip
         self.run, self.folder, self.starting, self.on_event = run, folder, starting, on_event
-        self.pairs = [pair for root in run.data.train for pair in PairsFolder(root).pairs]
+        self.pairs: list[Pair] = []
+        self.trained_on: Counter[str] = Counter()  # pairs by folder name, for the manifest
+        for root in run.data.train:
+            pairs = PairsFolder(root).pairs
+            self.pairs += pairs
+            self.trained_on[root.name] += len(pairs)
         self.validation_pairs = {root.name: PairsFolder(root).pairs for root in run.data.validation}
         if len(self.validation_pairs) != len(run.data.validation):
             raise RecipeError("data.validation: two folders of one name", came=", ".join(map(str, run.data.validation)))
@@ -318,7 +324,7 @@ class Trainer:
             activation="softmax" if config.classes > 1 else "sigmoid", logits_stride=config.logits_stride,
             architecture=config.to_dict(),
             provenance={
-                "trained_on": {root.name: len(PairsFolder(root)) for root in run.data.train},
+                "trained_on": dict(self.trained_on),
                 "backgrounds": len(self.backgrounds), "terms": run.data.terms,
                 "start": self.starting.source if self.starting else "random",
                 "epoch": epoch + 1, "epochs": self.epochs, "step": self.position.step, "seed": run.seed,

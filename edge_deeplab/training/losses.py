@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from edge_deeplab.labels import IGNORE
 from edge_deeplab.recipe import check, setting
-
-IGNORE = 255
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_deeplab.data.pairs import IGNORE, Pair
+from edge_deeplab.data.pairs import Pair
 from edge_deeplab.evaluation.confusion import ConfusionMatrix, binary_iou
 from edge_deeplab.imaging.resize import resize_image
+from edge_deeplab.labels import IGNORE
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_deeplab.data.pairs import IGNORE, PairsFolder, list_images
+from edge_deeplab.data.pairs import PairsFolder, list_images
 from edge_deeplab.errors import DataError, InputError
+from edge_deeplab.labels import IGNORE
 
 
 @pytest.fixture

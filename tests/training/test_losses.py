@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edge_deeplab.errors import RecipeError
+from edge_deeplab.labels import IGNORE
 from edge_deeplab.models.keras_api import keras_namespace
-from edge_deeplab.training.losses import IGNORE, LossRecipe, edge_band, segmentation_loss, tf_ops
+from edge_deeplab.training.losses import LossRecipe, edge_band, segmentation_loss, tf_ops
 
 PLAIN = LossRecipe(dice=0.0, edge=0.0)
 
