@@ -1,9 +1,13 @@
-"""The building blocks all our networks share, and the bookkeeping of the exact int8 form.
+"""The building blocks all our networks share, and the bookkeeping of the exact int8 form and of official names.
 
 In the form "int8" of MobileNetV3 a hard swish is x * relu6(x + 3), six times too large, because int8 HARD_SWISH is not
 delegated by XNNPACK (DESIGN.md: 19 to 21 partitions, slower than float). Every feature therefore carries the factor by
 which it is too large, and every convolution that reads it records the factor its kernel must be divided by. What is
 recorded here is applied to trained weights by models/int8_form.py.
+
+A block that stands for one of the official code (tensorflow/models, research/deeplab and research/slim) is given the
+scope of its variables there. What is recorded is the whole mapping from our layers to official variables: no table of
+names is kept anywhere else.
 """
 
 from __future__ import annotations
@@ -45,6 +49,9 @@ class Blocks:
         kernel_factor: layer name -> what its training kernel is multiplied by in this form.
         bias_shift: layer name -> what is added to its training bias in this form.
         output_factor: batch-norm layer name -> what its gamma and beta are multiplied by in this form.
+        epsilon, momentum: of the batch norms made from now on.
+        suffix: added to the names of layers without weights, so that one network can be laid twice over its weights.
+        official: layer name -> the official code's variables, in the order of the layer's own.
     """
 
     K: Any
@@ -52,81 +59,172 @@ class Blocks:
     kernel_factor: dict[str, float] = field(default_factory=dict)
     bias_shift: dict[str, float] = field(default_factory=dict)
     output_factor: dict[str, float] = field(default_factory=dict)
+    epsilon: float = BATCH_NORM_EPSILON
+    momentum: float = BATCH_NORM_MOMENTUM
+    suffix: str = ""
+    official: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def plain(self, kind: str, *args: Any, name: str, **settings: Any) -> Any:
+        """A layer without weights, K.layers.<kind> or one of our own."""
+        factory = getattr(self.K.layers, kind, None) or getattr(own_layers(self.K), kind)
+        return factory(*args, name=f"{name}{self.suffix}", **settings)
+
+    def weighted(self, kind: str, *args: Any, name: str, variables: tuple[str, ...] = (), **settings: Any) -> Any:
+        """A layer K.layers.<kind> with weights: the one of this name where it was made before.
+
+        Args:
+            variables: its official variables, in the order of its own; none for a layer the official code lacks.
+        """
+        if variables:
+            self.official[name] = variables
+        if name not in self._made:
+            self._made[name] = getattr(self.K.layers, kind)(*args, name=name, **settings)
+        return self._made[name]
 
     def activate(self, x: Feature, activation: str | None, name: str) -> Feature:
-        """Applies "relu", "relu6", "hard_swish" or nothing."""
-        layers = self.K.layers
+        """Applies "relu", "relu6", "hard_swish", "sigmoid" or nothing."""
         if activation is None:
             return x
         if activation == "relu":
-            return Feature(layers.ReLU(name=name)(x.tensor), x.scale)
+            return Feature(self.plain("ReLU", name=name)(x.tensor), x.scale)
         if activation == "relu6":
-            return Feature(layers.ReLU(max_value=6.0, name=name)(x.tensor), x.scale)
-        own = own_layers(self.K)
+            return Feature(self.plain("ReLU", max_value=6.0, name=name)(x.tensor), x.scale)
+        if activation == "sigmoid":
+            return Feature(self.plain("Activation", "sigmoid", name=name)(x.tensor), x.scale)
+        if activation != "hard_swish":
+            raise ValueError(f"no activation {activation!r}")
         if self.form == "training":
-            return Feature(own.HardSwish(name=name)(x.tensor), x.scale)
-        gate = own.Relu6Plus3(name=f"{name}_gate")(x.tensor)
-        return Feature(layers.Multiply(name=f"{name}_product")([x.tensor, gate]), 6.0 * x.scale)
+            return Feature(self.plain("HardSwish", name=name)(x.tensor), x.scale)
+        gate = self.plain("Relu6Plus3", name=f"{name}_gate")(x.tensor)
+        return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), 6.0 * x.scale)
 
-    def _normalise(self, tensor: Any, name: str, activation: str | None) -> Feature:
-        normalised = self.K.layers.BatchNormalization(
-            name=f"{name}_bn", epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM
-        )(tensor)
-        return self.activate(Feature(normalised), activation, f"{name}_act")
+    def normalise(self, x: Feature, name: str, *, activation: str | None = None, scope: str | None = None) -> Feature:
+        """Batch norm, activation. scope: of the official BatchNorm's layer."""
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        layer = self.weighted(
+            "BatchNormalization", name=f"{name}_bn", epsilon=self.epsilon, momentum=self.momentum,
+            variables=tuple(f"{scope}/BatchNorm/{variable}" for variable in names) if scope else (),
+        )  # fmt: skip
+        return self.activate(Feature(layer(x.tensor), x.scale), activation, f"{name}_act")
+
+    def pad_for_stride(self, x: Feature, kernel: int, stride: int, rate: int, name: str) -> tuple[Feature, str]:
+        """The official code's explicit padding: symmetric whatever the size, where the stride exceeds 1.
+
+        Returns: the feature to convolve and the padding to do it with. On odd sides SAME is symmetric itself, and
+        stays: one operator fewer on the device.
+        """
+        sides = x.tensor.shape[1:3]
+        if stride == 1 or (stride == 2 and all(side is not None and side % 2 for side in sides)):
+            return x, "same"
+        total = (kernel - 1) * rate
+        pads = (total // 2, total - total // 2)
+        padded = self.plain("ZeroPadding2D", (pads, pads), name=f"{name}_pad")(x.tensor)
+        return Feature(padded, x.scale), "valid"
 
     def conv(
         self, x: Feature, filters: int, name: str, *, kernel: int = 1, stride: int = 1, rate: int = 1,
-        activation: str | None = "relu",
+        activation: str | None = "relu", batch_norm: bool = True, bias: bool | None = None,
+        explicit_padding: bool = False, scope: str | None = None,
     ) -> Feature:  # fmt: skip
-        """Convolution without bias, batch norm, activation."""
+        """Convolution, batch norm, activation.
+
+        Args:
+            batch_norm: whether one follows.
+            bias: None for one where no batch norm follows.
+            explicit_padding: pads as pad_for_stride says, where False is SAME.
+            scope: of the official convolution, e.g. "MobilenetV2/Conv".
+        """
+        with_bias = not batch_norm if bias is None else bias
+        padding = "same"
+        if explicit_padding:
+            x, padding = self.pad_for_stride(x, kernel, stride, rate, name)
         self.kernel_factor[f"{name}_conv"] = 1.0 / x.scale
-        y = self.K.layers.Conv2D(
-            filters, kernel, strides=stride, padding="same", dilation_rate=rate, use_bias=False,
-            kernel_initializer="he_normal", name=f"{name}_conv",
-        )(x.tensor)  # fmt: skip
-        return self._normalise(y, name, activation)
+        variables = (f"{scope}/weights", f"{scope}/biases")[: 1 + with_bias] if scope else ()
+        layer = self.weighted(
+            "Conv2D", filters, kernel, strides=stride, padding=padding, dilation_rate=rate, use_bias=with_bias,
+            kernel_initializer="he_normal", name=f"{name}_conv", variables=variables,
+        )  # fmt: skip
+        y = Feature(layer(x.tensor))
+        if batch_norm:
+            return self.normalise(y, name, activation=activation, scope=scope)
+        return self.activate(y, activation, f"{name}_act")
 
     def depthwise(
-        self, x: Feature, name: str, *, kernel: int = 3, stride: int = 1, rate: int = 1, activation: str | None = "relu"
-    ) -> Feature:
-        """Depthwise convolution without bias, batch norm, activation."""
+        self, x: Feature, name: str, *, kernel: int = 3, stride: int = 1, rate: int | tuple[int, int] = 1,
+        activation: str | None = "relu", batch_norm: bool = True, explicit_padding: bool = False,
+        scope: str | None = None,
+    ) -> Feature:  # fmt: skip
+        """Depthwise convolution without bias, batch norm, activation. Arguments as for conv."""
+        padding = "same"
+        if explicit_padding:
+            if not isinstance(rate, int):
+                raise ValueError("explicit padding takes one rate for height and width")
+            x, padding = self.pad_for_stride(x, kernel, stride, rate, name)
         self.kernel_factor[f"{name}_conv"] = 1.0 / x.scale
-        y = self.K.layers.DepthwiseConv2D(
-            kernel, strides=stride, padding="same", dilation_rate=rate, use_bias=False,
+        layer = self.weighted(
+            "DepthwiseConv2D", kernel, strides=stride, padding=padding, dilation_rate=rate, use_bias=False,
             depthwise_initializer="he_normal", name=f"{name}_conv",
-        )(x.tensor)  # fmt: skip
-        return self._normalise(y, name, activation)
+            variables=(f"{scope}/depthwise_weights",) if scope else (),
+        )  # fmt: skip
+        y = Feature(layer(x.tensor))
+        if batch_norm:
+            return self.normalise(y, name, activation=activation, scope=scope)
+        return self.activate(y, activation, f"{name}_act")
 
-    def separable(self, x: Feature, filters: int, name: str, *, rate: int = 1) -> Feature:
+    def separable(
+        self, x: Feature, filters: int, name: str, *, rate: int | tuple[int, int] = 1, activation: str = "relu",
+        scope: str | None = None,
+    ) -> Feature:  # fmt: skip
         """Atrous separable convolution with batch norm and ReLU after both parts (DeepLabv3+, section 3.1)."""
-        x = self.depthwise(x, f"{name}_depthwise", rate=rate)
-        return self.conv(x, filters, f"{name}_pointwise")
+        scopes = (f"{scope}_depthwise", f"{scope}_pointwise") if scope else (None, None)
+        x = self.depthwise(x, f"{name}_depthwise", rate=rate, activation=activation, scope=scopes[0])
+        return self.conv(x, filters, f"{name}_pointwise", activation=activation, scope=scopes[1])
 
-    def squeeze_excite(self, x: Feature, name: str) -> Feature:
+    def squeeze_excite(self, x: Feature, name: str, *, scope: str | None = None) -> Feature:
         """MobileNetV3's squeeze-and-excite: mean, 1x1, ReLU, 1x1, hard sigmoid, product; both 1x1 have biases."""
-        layers = self.K.layers
-        y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x.tensor)
+
+        def variables(part: str) -> tuple[str, ...]:
+            return (f"{scope}/{part}/weights", f"{scope}/{part}/biases") if scope else ()
+
+        y = self.plain("GlobalAveragePooling2D", keepdims=True, name=f"{name}_pool")(x.tensor)
         self.kernel_factor[f"{name}_reduce"] = 1.0 / x.scale
-        y = layers.Conv2D(make_divisible(x.channels / 4), 1, name=f"{name}_reduce")(y)
-        y = layers.ReLU(name=f"{name}_relu")(y)
-        y = layers.Conv2D(x.channels, 1, name=f"{name}_expand")(y)
+        squeezed = make_divisible(x.channels / 4)
+        y = self.weighted("Conv2D", squeezed, 1, name=f"{name}_reduce", variables=variables("Conv"))(y)
+        y = self.plain("ReLU", name=f"{name}_relu")(y)
+        y = self.weighted("Conv2D", x.channels, 1, name=f"{name}_expand", variables=variables("Conv_1"))(y)
         if self.form == "training":
-            gate = own_layers(self.K).HardSigmoid(name=f"{name}_gate")(y)
-            return Feature(layers.Multiply(name=f"{name}_product")([x.tensor, gate]), x.scale)
+            gate = self.plain("HardSigmoid", name=f"{name}_gate")(y)
+            return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), x.scale)
         self.bias_shift[f"{name}_expand"] = 3.0
-        gate = layers.ReLU(max_value=6.0, name=f"{name}_gate")(y)
-        return Feature(layers.Multiply(name=f"{name}_product")([x.tensor, gate]), 6.0 * x.scale)
+        gate = self.plain("ReLU", max_value=6.0, name=f"{name}_gate")(y)
+        return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), 6.0 * x.scale)
 
     def add(self, shortcut: Feature, branch: Feature, name: str, *, branch_batch_norm: str) -> Feature:
         """Residual sum. A shortcut that is too large makes the branch's batch norm grow by the same factor."""
         if shortcut.scale != branch.scale:
             self.output_factor[branch_batch_norm] = shortcut.scale / branch.scale
-        total = self.K.layers.Add(name=name)([shortcut.tensor, branch.tensor])
+        total = self.plain("Add", name=name)([shortcut.tensor, branch.tensor])
         return Feature(total, shortcut.scale)
 
     def upsample(self, x: Feature, factor_hw: tuple[int, int], name: str) -> Feature:
         """Bilinear enlargement by whole factors, half-pixel centres; nothing for (1, 1)."""
         if factor_hw == (1, 1):
             return x
-        layer = self.K.layers.UpSampling2D(factor_hw, interpolation="bilinear", name=name)
+        layer = self.plain("UpSampling2D", factor_hw, interpolation="bilinear", name=name)
         return Feature(layer(x.tensor), x.scale)
+
+    def resize(
+        self, x: Feature, size_hw: tuple[int, int] | None, name: str, *, like: Any = None, stride: int = 1
+    ) -> Feature:
+        """Bilinear with aligned corners, the official code's only way: to a size, or to a tensor's over a stride.
+
+        Args:
+            size_hw: None where sizes are free; then `like`, (N, H, W, C), and `stride` give
+                ((H - 1) // stride + 1, (W - 1) // stride + 1).
+        """
+        if size_hw is not None:
+            if tuple(x.tensor.shape[1:3]) == tuple(size_hw):
+                return x
+            return Feature(self.plain("AlignedResize", size_hw=size_hw, name=name)(x.tensor), x.scale)
+        return Feature(self.plain("AlignedResize", stride=stride, name=name)([x.tensor, like]), x.scale)

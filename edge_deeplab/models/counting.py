@@ -37,32 +37,55 @@ def count(config: DeepLabConfig) -> Count:
     """Counts a network's parameters and multiply-adds (convolutions only, as the official tables do)."""
     total = Count()
 
+    def pair(value: Any) -> tuple[int, int]:
+        return (value, value) if isinstance(value, int) else tuple(value)
+
+    def slide(x: Shaped, kernel: Any, strides: Any, padding: str, rate: Any = 1) -> tuple[int, int]:
+        """Height and width after a sliding window."""
+        sides = []
+        for side, k, stride, dilation in zip(x.shape[1:3], pair(kernel), pair(strides), pair(rate)):
+            assert side is not None
+            sides.append(-(-side // stride) if padding == "same" else (side - (k - 1) * dilation - 1) // stride + 1)
+        return sides[0], sides[1]
+
+    def add(weights: int, biases: int, at_hw: tuple[int, int]) -> None:
+        total.multiply_adds += weights * at_hw[0] * at_hw[1]
+        total.trainable += weights + biases
+        total.parameters += weights + biases
+
     def conv(
-        filters: int, kernel: int, *, strides: int = 1, use_bias: bool = True, **_: Any
+        filters: int, kernel: int, *, strides: int = 1, use_bias: bool = True, padding: str = "valid",
+        dilation_rate: Any = 1, **_: Any,
+    ) -> Callable[[Shaped], Shaped]:  # fmt: skip
+        def call(x: Shaped) -> Shaped:
+            hw = slide(x, kernel, strides, padding, dilation_rate)
+            add(kernel * kernel * (x.shape[3] or 0) * filters, filters * use_bias, hw)
+            return Shaped((x.shape[0], *hw, filters))
+
+        return call
+
+    def depthwise(
+        kernel: int, *, strides: int = 1, padding: str = "valid", dilation_rate: Any = 1, **_: Any
     ) -> Callable[[Shaped], Shaped]:
         def call(x: Shaped) -> Shaped:
-            n, h, w, c = x.shape
-            assert h is not None and w is not None and c is not None
-            out = Shaped((n, -(-h // strides), -(-w // strides), filters))
-            weights = kernel * kernel * c * filters
-            total.multiply_adds += weights * (out.shape[1] or 0) * (out.shape[2] or 0)
-            total.trainable += weights + filters * use_bias
-            total.parameters += weights + filters * use_bias
-            return out
+            hw = slide(x, kernel, strides, padding, dilation_rate)
+            add(kernel * kernel * (x.shape[3] or 0), 0, hw)
+            return Shaped((x.shape[0], *hw, x.shape[3]))
 
         return call
 
-    def depthwise(kernel: int, *, strides: int = 1, **_: Any) -> Callable[[Shaped], Shaped]:
-        def call(x: Shaped) -> Shaped:
-            n, h, w, c = x.shape
-            assert h is not None and w is not None and c is not None
-            out = Shaped((n, -(-h // strides), -(-w // strides), c))
-            total.multiply_adds += kernel * kernel * c * (out.shape[1] or 0) * (out.shape[2] or 0)
-            total.trainable += kernel * kernel * c
-            total.parameters += kernel * kernel * c
-            return out
+    def window(pool_size: Any = 2, strides: Any = None, padding: str = "valid", **_: Any) -> Callable[[Shaped], Shaped]:
+        return lambda x: Shaped((x.shape[0], *slide(x, pool_size, strides or pool_size, padding), x.shape[3]))
 
-        return call
+    def pad(padding: Any, **_: Any) -> Callable[[Shaped], Shaped]:
+        (top, bottom), (left, right) = padding
+        return lambda x: Shaped(
+            (x.shape[0], (x.shape[1] or 0) + top + bottom, (x.shape[2] or 0) + left + right, x.shape[3])
+        )
+
+    def aligned(size_hw: Any = None, **_: Any) -> Callable[[Shaped], Shaped]:
+        assert size_hw is not None, "a free size has no cost to count"
+        return lambda x: Shaped((x.shape[0], *size_hw, x.shape[3]))
 
     def batch_norm(**_: Any) -> Callable[[Shaped], Shaped]:
         def call(x: Shaped) -> Shaped:
@@ -89,26 +112,16 @@ def count(config: DeepLabConfig) -> Count:
     layers = SimpleNamespace(
         Input=lambda shape, batch_size=None, name=None: Shaped((batch_size, *shape)),
         Conv2D=conv, DepthwiseConv2D=depthwise, BatchNormalization=batch_norm, ReLU=same, Add=same, Multiply=same,
-        Dropout=same, GlobalAveragePooling2D=pool, UpSampling2D=enlarge, Concatenate=join, Layer=_PassThrough,
+        Dropout=same, Activation=same, Maximum=same, Average=same, Rescaling=same, GlobalAveragePooling2D=pool,
+        UpSampling2D=enlarge, Concatenate=join, AveragePooling2D=window, MaxPooling2D=window, ZeroPadding2D=pad,
+        HardSwish=same, HardSigmoid=same, Relu6Plus3=same, AlignedResize=aligned,
     )  # fmt: skip
-    register = SimpleNamespace(register_keras_serializable=lambda package: lambda cls: cls)
-    ops = SimpleNamespace(relu6=lambda x: x)
-    trace(_Namespace(layers, register, ops), config)
+    trace(_Namespace(layers), config)
     return total
-
-
-class _PassThrough:
-    """Stands for keras.layers.Layer under our own elementwise layers."""
-
-    def __init__(self, name: str | None = None) -> None:
-        self.name = name
-
-    def __call__(self, x: Shaped) -> Shaped:
-        return x
 
 
 class _Namespace:
     """A hashable stand-in for a Keras module."""
 
-    def __init__(self, layers: SimpleNamespace, saving: SimpleNamespace, ops: SimpleNamespace) -> None:
-        self.layers, self.saving, self.ops = layers, saving, ops
+    def __init__(self, layers: SimpleNamespace) -> None:
+        self.layers = layers

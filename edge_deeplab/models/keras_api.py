@@ -14,6 +14,8 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from edge_deeplab.errors import MissingExtraError, UsageError
 
 NAMES = ("keras", "tf_keras")
@@ -42,10 +44,10 @@ def keras_namespace(name: str) -> Any:
 
 @functools.cache
 def own_layers(K: Any) -> SimpleNamespace:
-    """Our registered layers for one Keras: HardSwish, HardSigmoid, Relu6Plus3.
+    """Our registered layers for one Keras: HardSwish, HardSigmoid, Relu6Plus3, AlignedResize.
 
-    All three are written with relu6(x + 3), the form of MobileNetV3 (Howard et al. 2019, section 5.2), so that the
-    reparametrised int8 form equals them exactly. Relu6Plus3 is 6 * hard_sigmoid: in int8 one ADD with a fused RELU6.
+    The first three are written with relu6(x + 3), the form of MobileNetV3 (Howard et al. 2019, section 5.2), so that
+    the reparametrised int8 form equals them exactly. Relu6Plus3 is 6 * hard_sigmoid: in int8 one ADD with a fused RELU6.
     """
     if hasattr(K, "ops"):
         relu6 = K.ops.relu6
@@ -53,6 +55,20 @@ def own_layers(K: Any) -> SimpleNamespace:
         import tensorflow as tf
 
         relu6 = tf.nn.relu6
+    if not hasattr(K, "ops") or K.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        shape_of = tf.shape
+
+        def resize_aligned(x: Any, size_hw: Any) -> Any:
+            return tf.compat.v1.image.resize_bilinear(x, size_hw, align_corners=True)
+    else:  # shapes are whole numbers there, even while tracing
+        shape_of = K.ops.shape
+
+        def resize_aligned(x: Any, size_hw: Any) -> Any:
+            rows, columns = (_aligned_matrix(x.shape[axis], size_hw[axis - 1]) for axis in (1, 2))
+            return K.ops.einsum("ph,nhwc,qw->npqc", rows, x, columns)
+
     register = K.saving.register_keras_serializable(package="edge_deeplab")
 
     class Elementwise(K.layers.Layer):
@@ -80,4 +96,46 @@ def own_layers(K: Any) -> SimpleNamespace:
         def call(self, inputs: Any) -> Any:
             return relu6(inputs + 3.0)
 
-    return SimpleNamespace(HardSwish=HardSwish, HardSigmoid=HardSigmoid, Relu6Plus3=Relu6Plus3)
+    @register
+    class AlignedResize(K.layers.Layer):
+        """Bilinear with aligned corners: the first and last pixels of both pictures coincide.
+
+        To size_hw; or, with none, called on [x, like], to ((H - 1) // stride + 1, (W - 1) // stride + 1) of `like`.
+        """
+
+        def __init__(self, size_hw: Any = None, stride: int = 1, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.size_hw = None if size_hw is None else tuple(int(side) for side in size_hw)
+            self.stride = int(stride)
+
+        def call(self, inputs: Any) -> Any:
+            if self.size_hw is not None:
+                return resize_aligned(inputs, self.size_hw)
+            x, like = inputs
+            shape = shape_of(like)
+            return resize_aligned(x, [(shape[axis] - 1) // self.stride + 1 for axis in (1, 2)])
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            if self.size_hw is not None:
+                return (input_shape[0], *self.size_hw, input_shape[3])
+            x, like = input_shape
+            sides = [None if side is None else (side - 1) // self.stride + 1 for side in like[1:3]]
+            return (x[0], *sides, x[3])
+
+        def get_config(self) -> Any:
+            return {**super().get_config(), "size_hw": self.size_hw, "stride": self.stride}
+
+    return SimpleNamespace(
+        HardSwish=HardSwish, HardSigmoid=HardSigmoid, Relu6Plus3=Relu6Plus3, AlignedResize=AlignedResize
+    )
+
+
+def _aligned_matrix(source: int, target: int) -> Any:
+    """(target, source) float32: each row the two bilinear weights of one output pixel."""
+    at = np.arange(target) * ((source - 1) / (target - 1) if target > 1 else 0.0)
+    low = np.minimum(at.astype(int), source - 1)
+    high = np.minimum(low + 1, source - 1)
+    matrix = np.zeros((target, source), np.float32)
+    matrix[np.arange(target), low] += 1 - (at - low)
+    matrix[np.arange(target), high] += at - low
+    return matrix
