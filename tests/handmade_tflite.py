@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 @dataclass(kw_only=True)
 class Tensor:
-    """shape and dtype come from `values` where the tensor is a constant."""
+    """shape and dtype come from `values` where the tensor is a constant; shape_signature has -1 for an open size."""
 
     name: str
     shape: tuple[int, ...] = ()
@@ -21,6 +21,7 @@ class Tensor:
     zero_points: tuple[int, ...] = ()
     axis: int = 0
     values: np.ndarray | None = None
+    shape_signature: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.values is not None:
@@ -79,6 +80,8 @@ class Graph:
         record = schema.TensorT()
         record.name, record.shape = tensor.name, list(tensor.shape)
         record.type = getattr(schema.TensorType, tensor.dtype.upper())
+        if tensor.shape_signature:
+            record.shapeSignature = list(tensor.shape_signature)
         if tensor.values is not None:
             record.buffer = len(buffers)
             buffers.append(schema.BufferT())

@@ -67,6 +67,8 @@ class OperatorRecord:
         padding: "SAME", "VALID" or None.
         activation: the fused one, e.g. RELU6, or None.
         macs: multiply-adds of convolutions and matrix products at the stored shapes; 0 for all else.
+        options: the numbers and switches of the schema's options table under its own names, e.g.
+            {"alignCorners": False, "halfPixelCenters": True}; enumerations as their numbers.
     """
 
     index: int
@@ -79,6 +81,7 @@ class OperatorRecord:
     padding: str | None = None
     activation: str | None = None
     macs: int = 0
+    options: dict[str, int | float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -288,7 +291,16 @@ def _read_operator(operator: Any, index: int, codes: list[str], tensors: tuple[T
         padding=None if padding is None else _names("Padding").get(padding),
         activation=None if activation == "NONE" else activation,
         macs=_macs(name, inputs, outputs),
+        options=_numbers(options),
     )
+
+
+def _numbers(options: Any) -> dict[str, int | float]:
+    """Every scalar of an options table by its name in the schema's object API."""
+    if options is None:
+        return {}
+    fields = vars(getattr(tflite_schema(), f"{type(options).__name__}T").InitFromObj(options))
+    return {name: value for name, value in fields.items() if isinstance(value, (int, float))}
 
 
 def _options(operator: Any) -> Any:

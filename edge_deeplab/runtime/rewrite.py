@@ -1,6 +1,7 @@
-"""Writes a .tflite again with other metadata entries; graph and constants stay as they are.
+"""Writes a .tflite again: with other metadata entries, or changed through the schema's object API.
 
     data = replace_metadata(data, {"TFLITE_METADATA": metadata})
+    data = pack_model(model)                                    # a ModelT that was changed
 
 What the entries mean is for those who make them.
 """
@@ -48,13 +49,8 @@ def replace_metadata(data: bytes, entries: Mapping[str, bytes], *, source: str =
     Raises: ModelError when data is no readable .tflite; ConversionError when it keeps constants outside the
         flatbuffer, as models over 2 GB do.
     """
-    TfliteFile.from_bytes(data, source=source)  # names what is wrong with a damaged file
+    model = unpack_model(data, source=source)
     schema = tflite_schema()
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
-    operators = [operator for graph in model.subgraphs for operator in graph.operators or []]
-    if any(buffer.offset > 1 for buffer in model.buffers) or any(op.largeCustomOptionsOffset > 1 for op in operators):
-        raise ConversionError(f"{source}: keeps its constants outside the flatbuffer", allowed="a model under 2 GB")
-    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
     model.metadata = list(model.metadata or [])
     for name, content in entries.items():
         buffer = _AlignedBuffer(np.frombuffer(content, np.uint8))
@@ -66,8 +62,33 @@ def replace_metadata(data: bytes, entries: Mapping[str, bytes], *, source: str =
             entry.name, entry.buffer = name, len(model.buffers)
             model.buffers.append(buffer)
             model.metadata.append(entry)
+    return pack_model(model, size_hint=len(data))
+
+
+def unpack_model(data: bytes, *, source: str = "model") -> Any:
+    """The schema's ModelT of a .tflite, its buffers such that pack_model aligns them as the schema asks.
+
+    Raises: ModelError when data is no readable .tflite; ConversionError when it keeps constants outside the
+        flatbuffer, as models over 2 GB do.
+    """
+    TfliteFile.from_bytes(data, source=source)  # names what is wrong with a damaged file
+    model = tflite_schema().ModelT.InitFromPackedBuf(data, 0)
+    operators = [operator for graph in model.subgraphs for operator in graph.operators or []]
+    if any(buffer.offset > 1 for buffer in model.buffers) or any(op.largeCustomOptionsOffset > 1 for op in operators):
+        raise ConversionError(f"{source}: keeps its constants outside the flatbuffer", allowed="a model under 2 GB")
+    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
+    return model
+
+
+def constant_buffer(values: np.ndarray | None) -> Any:
+    """A buffer for a ModelT that holds `values` as they lie in memory; None is the empty buffer."""
+    return _AlignedBuffer(None if values is None else np.frombuffer(values.tobytes(), np.uint8))
+
+
+def pack_model(model: Any, *, size_hint: int = 0) -> bytes:
+    """The bytes of a ModelT; the same model gives the same bytes."""
     import flatbuffers  # the schema's reader has imported it already
 
-    builder = flatbuffers.Builder(len(data) + 1024)
+    builder = flatbuffers.Builder(size_hint + 1024)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
