@@ -21,7 +21,7 @@ from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.flatbuffer import TfliteFile
 from edge_deeplab.runtime.interpreter import Engine
 from edge_deeplab.runtime.probe import ensure_loads
-from edge_deeplab.runtime.quantized_io import dequantize, quantize
+from edge_deeplab.runtime.quantized_values import dequantize, quantize
 
 
 @dataclass(frozen=True, kw_only=True)

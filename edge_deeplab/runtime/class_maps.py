@@ -17,7 +17,7 @@ import numpy as np
 from edge_deeplab.errors import ModelError
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.interpreter import TensorInfo
-from edge_deeplab.runtime.quantized_io import dequantize, real_table
+from edge_deeplab.runtime.quantized_values import dequantize, real_table
 
 _PLANE_LIMIT = 64  # above it, np.argmax over the contiguous last axis is as fast as going plane by plane
 _SCALAR_PIXELS = 4  # OpenCV's binding takes an array of up to 4 numbers for a scalar

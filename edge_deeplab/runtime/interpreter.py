@@ -26,7 +26,7 @@ import numpy as np
 
 from edge_deeplab.errors import EdgeDeepLabError, MissingExtraError, ModelError, UsageError
 from edge_deeplab.runtime.probe import check_is_tflite, ensure_loads
-from edge_deeplab.runtime.quantized_io import Quantization
+from edge_deeplab.runtime.quantized_values import Quantization
 
 Kernels = Literal["auto", "xnnpack", "builtin", "reference"]
 KERNELS: tuple[str, ...] = get_args(Kernels)

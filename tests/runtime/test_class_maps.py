@@ -9,7 +9,7 @@ from edge_deeplab.errors import ModelError
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.class_maps import make_reader
 from edge_deeplab.runtime.interpreter import TensorInfo
-from edge_deeplab.runtime.quantized_io import Quantization
+from edge_deeplab.runtime.quantized_values import Quantization
 
 FLOAT_ROUNDING = 2e-6  # a sum of 21 exponentials in float32
 HEIGHT, WIDTH = 13, 17

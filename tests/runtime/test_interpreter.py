@@ -14,7 +14,7 @@ import pytest
 from edge_deeplab.errors import EdgeDeepLabError, MissingExtraError, ModelError, UsageError
 from edge_deeplab.runtime.bundled import bundled_model
 from edge_deeplab.runtime.interpreter import KERNELS, Engine, engine_name, select_engine
-from edge_deeplab.runtime.quantized_io import dequantize, quantize
+from edge_deeplab.runtime.quantized_values import dequantize, quantize
 
 FLOAT_KERNELS = 1e-4  # sums of 27 products in another order
 INT8_KERNELS_STEPS = 2  # output steps: two layers, each rounded once

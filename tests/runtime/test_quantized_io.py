@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from edge_deeplab.errors import ModelError
 from edge_deeplab.manifest import Manifest
-from edge_deeplab.runtime.quantized_io import PixelEncoder, Quantization, dequantize, quantize, real_table
+from edge_deeplab.runtime.quantized_io import PixelEncoder
+from edge_deeplab.runtime.quantized_values import Quantization, dequantize, quantize, real_table
 
 UINT8, INT8, FLOAT32 = np.dtype("uint8"), np.dtype("int8"), np.dtype("float32")
 

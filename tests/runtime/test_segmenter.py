@@ -14,7 +14,7 @@ from edge_deeplab.imaging.resize import fit_image
 from edge_deeplab.labels import PORTRAIT, VOC
 from edge_deeplab.manifest import Manifest, append_manifest
 from edge_deeplab.runtime.interpreter import Engine
-from edge_deeplab.runtime.quantized_io import dequantize, quantize
+from edge_deeplab.runtime.quantized_values import dequantize, quantize
 from edge_deeplab.runtime.segmenter import Segmenter
 
 FLOAT_ROUNDING = 2e-6
