@@ -83,13 +83,15 @@ class Blocks:
         return self._made[name]
 
     def activate(self, x: Feature, activation: str | None, name: str) -> Feature:
-        """Applies "relu", "relu6", "hard_swish", "sigmoid" or nothing."""
+        """Applies "relu", "relu6", "clip6" (to -6..6), "hard_swish", "sigmoid" or nothing."""
         if activation is None:
             return x
         if activation == "relu":
             return Feature(self.plain("ReLU", name=name)(x.tensor), x.scale)
         if activation == "relu6":
             return Feature(self.plain("ReLU", max_value=6.0, name=name)(x.tensor), x.scale)
+        if activation == "clip6":
+            return Feature(self.plain("Clip6", name=name)(x.tensor), x.scale)
         if activation == "sigmoid":
             return Feature(self.plain("Activation", "sigmoid", name=name)(x.tensor), x.scale)
         if activation != "hard_swish":

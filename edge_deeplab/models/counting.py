@@ -114,7 +114,7 @@ def count(config: DeepLabConfig) -> Count:
         Conv2D=conv, DepthwiseConv2D=depthwise, BatchNormalization=batch_norm, ReLU=same, Add=same, Multiply=same,
         Dropout=same, Activation=same, Maximum=same, Average=same, Rescaling=same, GlobalAveragePooling2D=pool,
         UpSampling2D=enlarge, Concatenate=join, AveragePooling2D=window, MaxPooling2D=window, ZeroPadding2D=pad,
-        HardSwish=same, HardSigmoid=same, Relu6Plus3=same, AlignedResize=aligned,
+        HardSwish=same, HardSigmoid=same, Relu6Plus3=same, Clip6=same, AlignedResize=aligned,
     )  # fmt: skip
     trace(_Namespace(layers), config)
     return total

@@ -44,17 +44,17 @@ def keras_namespace(name: str) -> Any:
 
 @functools.cache
 def own_layers(K: Any) -> SimpleNamespace:
-    """Our registered layers for one Keras: HardSwish, HardSigmoid, Relu6Plus3, AlignedResize.
+    """Our registered layers for one Keras: HardSwish, HardSigmoid, Relu6Plus3, Clip6, AlignedResize.
 
     The first three are written with relu6(x + 3), the form of MobileNetV3 (Howard et al. 2019, section 5.2), so that
     the reparametrised int8 form equals them exactly. Relu6Plus3 is 6 * hard_sigmoid: in int8 one ADD with a fused RELU6.
     """
     if hasattr(K, "ops"):
-        relu6 = K.ops.relu6
+        relu6, clip = K.ops.relu6, K.ops.clip
     else:
         import tensorflow as tf
 
-        relu6 = tf.nn.relu6
+        relu6, clip = tf.nn.relu6, tf.clip_by_value
     if not hasattr(K, "ops") or K.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -97,6 +97,13 @@ def own_layers(K: Any) -> SimpleNamespace:
             return relu6(inputs + 3.0)
 
     @register
+    class Clip6(Elementwise):
+        """min(max(x, -6), 6), the linear outputs of Xception's bounded form."""
+
+        def call(self, inputs: Any) -> Any:
+            return clip(inputs, -6.0, 6.0)
+
+    @register
     class AlignedResize(K.layers.Layer):
         """Bilinear with aligned corners: the first and last pixels of both pictures coincide.
 
@@ -126,7 +133,7 @@ def own_layers(K: Any) -> SimpleNamespace:
             return {**super().get_config(), "size_hw": self.size_hw, "stride": self.stride}
 
     return SimpleNamespace(
-        HardSwish=HardSwish, HardSigmoid=HardSigmoid, Relu6Plus3=Relu6Plus3, AlignedResize=AlignedResize
+        HardSwish=HardSwish, HardSigmoid=HardSigmoid, Relu6Plus3=Relu6Plus3, Clip6=Clip6, AlignedResize=AlignedResize
     )
 
 

@@ -7,6 +7,14 @@ from edge_deeplab.errors import UsageError
 OUTPUT_STRIDES = (8, 16, 32)
 
 
+def check_multi_grid(multi_grid: tuple[int, ...] | None, length: int) -> tuple[int, ...]:
+    """The factors of the rate in a backbone's last units; ones for None. Raises UsageError for another length."""
+    grid = tuple(multi_grid) if multi_grid else (1,) * length
+    if len(grid) != length or min(grid) < 1:
+        raise UsageError("multi_grid", came=multi_grid, allowed=f"{length} factors, each 1 or more, for this backbone")
+    return grid
+
+
 class StrideKeeper:
     """Walks through a backbone, holding the stride reached and the rate in force.
 
