@@ -50,6 +50,8 @@ class Blocks:
         bias_shift: layer name -> what is added to its training bias in this form.
         output_factor: batch-norm layer name -> what its gamma and beta are multiplied by in this form.
         epsilon, momentum: of the batch norms made from now on.
+        pads_always: whether pad_for_stride pads even where SAME would do: layers that several sizes share must agree.
+        align_corners: whether resize() aligns corners, as the official code does.
         suffix: added to the names of layers without weights, so that one network can be laid twice over its weights.
         official: layer name -> the official code's variables, in the order of the layer's own.
     """
@@ -61,6 +63,8 @@ class Blocks:
     output_factor: dict[str, float] = field(default_factory=dict)
     epsilon: float = BATCH_NORM_EPSILON
     momentum: float = BATCH_NORM_MOMENTUM
+    pads_always: bool = False
+    align_corners: bool = True
     suffix: str = ""
     official: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -83,7 +87,7 @@ class Blocks:
         return self._made[name]
 
     def activate(self, x: Feature, activation: str | None, name: str) -> Feature:
-        """Applies "relu", "relu6", "clip6" (to -6..6), "hard_swish", "sigmoid" or nothing."""
+        """Applies "relu", "relu6", "clip6" (to -6..6), "hard_swish", "swish", "sigmoid" or nothing."""
         if activation is None:
             return x
         if activation == "relu":
@@ -94,12 +98,21 @@ class Blocks:
             return Feature(self.plain("Clip6", name=name)(x.tensor), x.scale)
         if activation == "sigmoid":
             return Feature(self.plain("Activation", "sigmoid", name=name)(x.tensor), x.scale)
+        if activation == "swish":
+            return self._swish(x, name)
         if activation != "hard_swish":
             raise ValueError(f"no activation {activation!r}")
         if self.form == "training":
             return Feature(self.plain("HardSwish", name=name)(x.tensor), x.scale)
         gate = self.plain("Relu6Plus3", name=f"{name}_gate")(x.tensor)
         return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), 6.0 * x.scale)
+
+    def _swish(self, x: Feature, name: str) -> Feature:
+        """x * sigmoid(x): one layer in training; in the form "int8" its two operators, each with a range of its own."""
+        if self.form == "training":
+            return Feature(self.plain("Activation", "swish", name=name)(x.tensor), x.scale)
+        gate = self.plain("Activation", "sigmoid", name=f"{name}_gate")(x.tensor)
+        return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), x.scale)
 
     def normalise(self, x: Feature, name: str, *, activation: str | None = None, scope: str | None = None) -> Feature:
         """Batch norm, activation. scope: of the official BatchNorm's layer."""
@@ -117,7 +130,9 @@ class Blocks:
         stays: one operator fewer on the device.
         """
         sides = x.tensor.shape[1:3]
-        if stride == 1 or (stride == 2 and all(side is not None and side % 2 for side in sides)):
+        if stride == 1:
+            return x, "same"
+        if not self.pads_always and stride == 2 and all(side is not None and side % 2 for side in sides):
             return x, "same"
         total = (kernel - 1) * rate
         pads = (total // 2, total - total // 2)
@@ -175,12 +190,12 @@ class Blocks:
         return self.activate(y, activation, f"{name}_act")
 
     def separable(
-        self, x: Feature, filters: int, name: str, *, rate: int | tuple[int, int] = 1, activation: str = "relu",
-        scope: str | None = None,
+        self, x: Feature, filters: int, name: str, *, kernel: int = 3, rate: int | tuple[int, int] = 1,
+        activation: str = "relu", scope: str | None = None,
     ) -> Feature:  # fmt: skip
         """Atrous separable convolution with batch norm and ReLU after both parts (DeepLabv3+, section 3.1)."""
         scopes = (f"{scope}_depthwise", f"{scope}_pointwise") if scope else (None, None)
-        x = self.depthwise(x, f"{name}_depthwise", rate=rate, activation=activation, scope=scopes[0])
+        x = self.depthwise(x, f"{name}_depthwise", kernel=kernel, rate=rate, activation=activation, scope=scopes[0])
         return self.conv(x, filters, f"{name}_pointwise", activation=activation, scope=scopes[1])
 
     def squeeze_excite(self, x: Feature, name: str, *, scope: str | None = None) -> Feature:
@@ -217,16 +232,36 @@ class Blocks:
         return Feature(layer(x.tensor), x.scale)
 
     def resize(
-        self, x: Feature, size_hw: tuple[int, int] | None, name: str, *, like: Any = None, stride: int = 1
+        self, x: Feature, size_hw: tuple[int, int] | None, name: str, *, like: Any = None, scale: float = 1.0
     ) -> Feature:
-        """Bilinear with aligned corners, the official code's only way: to a size, or to a tensor's over a stride.
+        """Bilinear with aligned corners, the official code's only way.
 
         Args:
-            size_hw: None where sizes are free; then `like`, (N, H, W, C), and `stride` give
-                ((H - 1) // stride + 1, (W - 1) // stride + 1).
+            size_hw: the new height and width; None where sizes are free. Then `like`, (N, H, W, C), and `scale` give
+                (int((H - 1) * scale + 1), int((W - 1) * scale + 1)).
         """
-        if size_hw is not None:
-            if tuple(x.tensor.shape[1:3]) == tuple(size_hw):
-                return x
-            return Feature(self.plain("AlignedResize", size_hw=size_hw, name=name)(x.tensor), x.scale)
-        return Feature(self.plain("AlignedResize", stride=stride, name=name)([x.tensor, like]), x.scale)
+        if size_hw is None:
+            return Feature(self.plain("AlignedResize", scale=scale, name=name)([x.tensor, like]), x.scale)
+        now = tuple(x.tensor.shape[1:3])
+        if now == tuple(size_hw):
+            return x
+        if not self.align_corners and None not in now and not any(new % old for new, old in zip(size_hw, now)):
+            return self.upsample(x, (size_hw[0] // now[0], size_hw[1] // now[1]), name)
+        return Feature(self.plain("AlignedResize", size_hw=size_hw, name=name)(x.tensor), x.scale)
+
+    def concat(self, parts: list[Feature], name: str) -> Feature:
+        """Joins channels; one part stays as it is."""
+        if len({part.scale for part in parts}) > 1:
+            raise ValueError(f"{name}: parts of different scales")
+        if len(parts) == 1:
+            return parts[0]
+        return Feature(self.plain("Concatenate", name=name)([part.tensor for part in parts]), parts[0].scale)
+
+    def gate(self, x: Feature, name: str, *, hard: bool) -> Feature:
+        """Sigmoid, or the hard one, of a convolution `name` with bias and nothing behind it, to multiply with."""
+        if not hard:
+            return self.activate(x, "sigmoid", f"{name}_gate")
+        if self.form == "training":
+            return Feature(self.plain("HardSigmoid", name=f"{name}_gate")(x.tensor), x.scale)
+        self.bias_shift[f"{name}_conv"] = 3.0
+        return Feature(self.plain("ReLU", max_value=6.0, name=f"{name}_gate")(x.tensor), 6.0 * x.scale)

@@ -9,8 +9,9 @@ importing TensorFlow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,15 +27,27 @@ class Shaped:
 
 @dataclass
 class Count:
-    """Totals of one network. multiply_adds: of convolutions, one picture; parameters: trainable ones, and all."""
+    """Totals of one network.
+
+    Attributes:
+        multiply_adds: of convolutions, one picture.
+        trainable, parameters: trainable ones, and all.
+        shapes: layer name -> the shapes of its weights, in their order.
+    """
 
     multiply_adds: int = 0
     trainable: int = 0
     parameters: int = 0
+    shapes: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
 
 
 def count(config: DeepLabConfig) -> Count:
     """Counts a network's parameters and multiply-adds (convolutions only, as the official tables do)."""
+    return count_traced(lambda K: trace(K, config))
+
+
+def count_traced(lay: Callable[[Any], Any]) -> Count:
+    """Counts whatever `lay` makes of the Keras namespace it is given."""
     total = Count()
 
     def pair(value: Any) -> tuple[int, int]:
@@ -48,28 +61,32 @@ def count(config: DeepLabConfig) -> Count:
             sides.append(-(-side // stride) if padding == "same" else (side - (k - 1) * dilation - 1) // stride + 1)
         return sides[0], sides[1]
 
-    def add(weights: int, biases: int, at_hw: tuple[int, int]) -> None:
-        total.multiply_adds += weights * at_hw[0] * at_hw[1]
-        total.trainable += weights + biases
-        total.parameters += weights + biases
+    def add(name: str, shapes: list[tuple[int, ...]], *, trained: int, at_hw: tuple[int, int] = (0, 0)) -> None:
+        """Counts a layer at its first use; its multiply-adds, those of the first weight, at every use."""
+        total.multiply_adds += math.prod(shapes[0]) * at_hw[0] * at_hw[1]
+        if name not in total.shapes:
+            total.shapes[name] = shapes
+            total.trainable += sum(math.prod(shape) for shape in shapes[:trained])
+            total.parameters += sum(math.prod(shape) for shape in shapes)
 
     def conv(
         filters: int, kernel: int, *, strides: int = 1, use_bias: bool = True, padding: str = "valid",
-        dilation_rate: Any = 1, **_: Any,
+        dilation_rate: Any = 1, name: str = "", **_: Any,
     ) -> Callable[[Shaped], Shaped]:  # fmt: skip
         def call(x: Shaped) -> Shaped:
             hw = slide(x, kernel, strides, padding, dilation_rate)
-            add(kernel * kernel * (x.shape[3] or 0) * filters, filters * use_bias, hw)
+            shapes = [(*pair(kernel), x.shape[3] or 0, filters), *([(filters,)] if use_bias else [])]
+            add(name, shapes, trained=2, at_hw=hw)
             return Shaped((x.shape[0], *hw, filters))
 
         return call
 
     def depthwise(
-        kernel: int, *, strides: int = 1, padding: str = "valid", dilation_rate: Any = 1, **_: Any
+        kernel: int, *, strides: int = 1, padding: str = "valid", dilation_rate: Any = 1, name: str = "", **_: Any
     ) -> Callable[[Shaped], Shaped]:
         def call(x: Shaped) -> Shaped:
             hw = slide(x, kernel, strides, padding, dilation_rate)
-            add(kernel * kernel * (x.shape[3] or 0), 0, hw)
+            add(name, [(*pair(kernel), x.shape[3] or 0, 1)], trained=1, at_hw=hw)
             return Shaped((x.shape[0], *hw, x.shape[3]))
 
         return call
@@ -87,10 +104,9 @@ def count(config: DeepLabConfig) -> Count:
         assert size_hw is not None, "a free size has no cost to count"
         return lambda x: Shaped((x.shape[0], *size_hw, x.shape[3]))
 
-    def batch_norm(**_: Any) -> Callable[[Shaped], Shaped]:
+    def batch_norm(name: str = "", **_: Any) -> Callable[[Shaped], Shaped]:
         def call(x: Shaped) -> Shaped:
-            total.trainable += 2 * (x.shape[-1] or 0)
-            total.parameters += 4 * (x.shape[-1] or 0)
+            add(name, [(x.shape[-1] or 0,)] * 4, trained=2)
             return x
 
         return call
@@ -116,7 +132,7 @@ def count(config: DeepLabConfig) -> Count:
         UpSampling2D=enlarge, Concatenate=join, AveragePooling2D=window, MaxPooling2D=window, ZeroPadding2D=pad,
         HardSwish=same, HardSigmoid=same, Relu6Plus3=same, Clip6=same, AlignedResize=aligned,
     )  # fmt: skip
-    trace(_Namespace(layers), config)
+    lay(_Namespace(layers))
     return total
 
 

@@ -47,7 +47,8 @@ def own_layers(K: Any) -> SimpleNamespace:
     """Our registered layers for one Keras: HardSwish, HardSigmoid, Relu6Plus3, Clip6, AlignedResize.
 
     The first three are written with relu6(x + 3), the form of MobileNetV3 (Howard et al. 2019, section 5.2), so that
-    the reparametrised int8 form equals them exactly. Relu6Plus3 is 6 * hard_sigmoid: in int8 one ADD with a fused RELU6.
+    the reparametrised int8 form equals them exactly. Relu6Plus3 is 6 * hard_sigmoid: in int8 one ADD with a fused
+    RELU6.
     """
     if hasattr(K, "ops"):
         relu6, clip = K.ops.relu6, K.ops.clip
@@ -60,10 +61,16 @@ def own_layers(K: Any) -> SimpleNamespace:
 
         shape_of = tf.shape
 
+        def scaled_side(side: Any, scale: float) -> Any:
+            return tf.cast((tf.cast(side, tf.float32) - 1.0) * scale + 1.0, tf.int32)
+
         def resize_aligned(x: Any, size_hw: Any) -> Any:
-            return tf.compat.v1.image.resize_bilinear(x, size_hw, align_corners=True)
+            return tf.raw_ops.ResizeBilinear(images=x, size=size_hw, align_corners=True)
     else:  # shapes are whole numbers there, even while tracing
         shape_of = K.ops.shape
+
+        def scaled_side(side: Any, scale: float) -> Any:
+            return int((side - 1) * scale + 1)
 
         def resize_aligned(x: Any, size_hw: Any) -> Any:
             rows, columns = (_aligned_matrix(x.shape[axis], size_hw[axis - 1]) for axis in (1, 2))
@@ -107,30 +114,30 @@ def own_layers(K: Any) -> SimpleNamespace:
     class AlignedResize(K.layers.Layer):
         """Bilinear with aligned corners: the first and last pixels of both pictures coincide.
 
-        To size_hw; or, with none, called on [x, like], to ((H - 1) // stride + 1, (W - 1) // stride + 1) of `like`.
+        To size_hw; or, with none, called on [x, like], to the size of `like` at a scale, int((H - 1) * scale + 1).
         """
 
-        def __init__(self, size_hw: Any = None, stride: int = 1, **settings: Any) -> None:
+        def __init__(self, size_hw: Any = None, scale: float = 1.0, **settings: Any) -> None:
             super().__init__(**settings)
             self.size_hw = None if size_hw is None else tuple(int(side) for side in size_hw)
-            self.stride = int(stride)
+            self.scale = float(scale)
 
         def call(self, inputs: Any) -> Any:
             if self.size_hw is not None:
                 return resize_aligned(inputs, self.size_hw)
             x, like = inputs
             shape = shape_of(like)
-            return resize_aligned(x, [(shape[axis] - 1) // self.stride + 1 for axis in (1, 2)])
+            return resize_aligned(x, [scaled_side(shape[axis], self.scale) for axis in (1, 2)])
 
         def compute_output_shape(self, input_shape: Any) -> Any:
             if self.size_hw is not None:
                 return (input_shape[0], *self.size_hw, input_shape[3])
             x, like = input_shape
-            sides = [None if side is None else (side - 1) // self.stride + 1 for side in like[1:3]]
+            sides = [None if side is None else int((side - 1) * self.scale + 1) for side in like[1:3]]
             return (x[0], *sides, x[3])
 
         def get_config(self) -> Any:
-            return {**super().get_config(), "size_hw": self.size_hw, "stride": self.stride}
+            return {**super().get_config(), "size_hw": self.size_hw, "scale": self.scale}
 
     return SimpleNamespace(
         HardSwish=HardSwish, HardSigmoid=HardSigmoid, Relu6Plus3=Relu6Plus3, Clip6=Clip6, AlignedResize=AlignedResize
