@@ -7,7 +7,7 @@
     │   ├── DataError                            a data set: pairs that do not fit, labels out of range
     │   └── ModelError                           a model file: does not load, aborts the interpreter, lacks a fact
     ├── OutputError                 a place that cannot be written, or holds something already
-    ├── DeviceError                 a camera, window or stream that is not there or went away
+    ├── DeviceError                 a camera, window, stream or remote device that is not there or went away
     ├── ConversionError             a network that cannot become what was asked for
     ├── MissingExtraError           a package is not installed; names the pip line
     └── GateError                   exit code 3: everything ran, a quality gate was missed
@@ -71,7 +71,7 @@ class OutputError(EdgeDeepLabError):
 
 
 class DeviceError(EdgeDeepLabError):
-    """A camera, window or stream that is not there."""
+    """A camera, window, stream or remote device that is not there."""
 
 
 class ConversionError(EdgeDeepLabError):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_deeplab.cli.target_options import TargetOptions, target_options
+
 if TYPE_CHECKING:
     from edge_deeplab.profiling.latency import MeasureOptions
     from edge_deeplab.profiling.report import FrameProfile, ProfileReport
@@ -75,6 +77,7 @@ class ThreadCounts(click.ParamType):
 )
 @click.option("--json", "json_file", metavar="FILE", help="Also write the figures to FILE; - is stdout alone.")
 @click.option("--force", is_flag=True, help="Replace FILE when it exists.")
+@target_options
 def command(
     model: str,
     threads: tuple[int, ...] | None,
@@ -87,12 +90,16 @@ def command(
     starts: int,
     json_file: str | None,
     force: bool,
+    where: TargetOptions,
 ) -> None:
-    """Measure MODEL, a .tflite file or the name of a bundled model, on this machine.
+    """Measure MODEL, a .tflite file or the name of a bundled model, on this machine or on --target.
 
     Prints the latency of one inference (median, p90, p99; warm-up told apart), the stages of a whole frame from
     picture to picture, and the start-up time and peak memory of processes of their own; with the host, the file's
     hash and the input size, without which such figures are worthless.
+
+    With --target the model is measured alone, on the other machine: nothing is installed there, nothing stays there,
+    and a lost connection is taken up again. ssh needs a Python there with ai-edge-litert; adb needs --runner.
     """
     from edge_deeplab.errors import OutputError, UsageError
     from edge_deeplab.profiling.latency import MeasureOptions
@@ -110,6 +117,18 @@ def command(
     options = MeasureOptions(
         runs=defaults.runs if runs is None else runs, warmup=defaults.warmup if warmup is None else warmup
     )
+    if where.target:
+        from edge_deeplab.cli.profile_target import profile_target
+        from edge_deeplab.remote.desk import ProfileRequest
+
+        here = {"--frame-size": size_wh, "--picture": picture}
+        request = ProfileRequest(
+            threads=threads, kernels=kernels, runs=options.runs, warmup=options.warmup, starts=starts
+        )
+        only_here = [option for option, value in here.items() if value]
+        profile_target(where, model, request, only_here=only_here, json_file=json_file, force=force)
+        return
+    where.refuse_without_target()
     report = measure_all(
         model,
         threads=threads,

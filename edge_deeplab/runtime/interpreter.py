@@ -149,11 +149,22 @@ class Engine:
         kernels: "xnnpack" (which "auto" is), "builtin" (LiteRT's optimized kernels, no delegate) or "reference"
             (slow; the same results on every processor).
         is_known_good: skips the first load in a child process; for a file just loaded there.
+        delegate: the shared library of an external delegate, asked before the kernels. It runs in this process: who
+            does not trust it makes the Engine in a child.
 
-    Raises: ModelError when the file is missing, no TFLite model, or does not load; UsageError for threads and kernels.
+    Raises: ModelError when the file is missing, no TFLite model, or does not load; UsageError for threads and kernels,
+        and for a library that is no delegate.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, kernels: str = "auto", is_known_good: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        kernels: str = "auto",
+        is_known_good: bool = False,
+        delegate: Path | None = None,
+    ) -> None:
         if threads < 1:
             raise UsageError("threads must be at least 1", came=threads)
         if kernels not in KERNELS:
@@ -163,12 +174,14 @@ class Engine:
         module = _engine_in_use().module
         if not is_known_good:
             ensure_loads(self.path, kernels=kernels)
+        delegates = [_load_delegate(module, delegate)] if delegate else None
         try:
             with quiet_native_log():
                 self._interpreter: Any = module.Interpreter(
                     model_path=str(self.path),
                     num_threads=threads,
                     experimental_op_resolver_type=module.OpResolverType[_RESOLVERS[kernels]],
+                    experimental_delegates=delegates,
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -239,6 +252,16 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _load_delegate(module: ModuleType, library: Path) -> Any:
+    try:
+        return module.load_delegate(str(library))
+    except (ValueError, OSError, AttributeError) as error:  # AttributeError: a library without a delegate's functions
+        raise UsageError(
+            f"{library}: is no delegate", came=str(error).strip() or None,
+            allowed="a shared library with tflite_plugin_create_delegate",
+        ) from error  # fmt: skip
 
 
 def _tensor_info(details: dict[str, Any]) -> TensorInfo:
