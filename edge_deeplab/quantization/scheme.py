@@ -41,6 +41,8 @@ class FakeQuant(Enum):
     OBSERVE = "observe"  # widens the ranges to what is seen, lets the float value through
     TRACK = "track"  # fake-quantizes; in training the ranges follow a moving average
     HOLD = "hold"  # fake-quantizes with the ranges as they are
+    FLOAT16 = "float16"  # rounds kernels and activations to half precision: what a layer kept in float16 gives
+    INT16 = "int16"  # kernels as in HOLD, activations in 16 bits, symmetric: TFLite's int16x8
 
 
 class Switch:
@@ -57,6 +59,16 @@ class Switch:
             yield
         finally:
             self.state = before
+
+
+def _half(values: Any) -> Any:
+    return tf.cast(tf.cast(values, tf.float16), tf.float32)
+
+
+def _wide(values: Any, low: Any, high: Any) -> Any:
+    """16 bits with a zero point of 0, which TFLite's specification of int16 asks for."""
+    peak = tf.maximum(tf.maximum(-low, high), SMALLEST_RANGE)
+    return tf.quantization.fake_quant_with_min_max_vars(values, -peak, peak, num_bits=16, narrow_range=True)
 
 
 def _range_variable(layer: Any, name: str, value: float, shape: tuple[int, ...] = ()) -> Any:
@@ -90,6 +102,10 @@ class ActivationQuantizer(Quantizer):
             low.assign(tf.minimum(low, tf.reduce_min(inputs)))
             high.assign(tf.maximum(high, tf.reduce_max(inputs)))
             return tf.identity(inputs)
+        if state is FakeQuant.FLOAT16:
+            return _half(inputs)
+        if state is FakeQuant.INT16:
+            return _wide(inputs, low, high)
         if state is FakeQuant.TRACK and training:
             seen_low = tf.minimum(tf.reduce_min(inputs), 0.0)
             seen_high = tf.maximum(tf.reduce_max(inputs), 0.0)
@@ -120,6 +136,10 @@ class FixedQuantizer(Quantizer):
         """Fake-quantizes unless the network runs in float."""
         if self.switch.state in (FakeQuant.OFF, FakeQuant.OBSERVE):
             return tf.identity(inputs)
+        if self.switch.state is FakeQuant.FLOAT16:
+            return _half(inputs)
+        if self.switch.state is FakeQuant.INT16:
+            return _wide(inputs, tf.constant(self.low), tf.constant(self.high))
         return tf.quantization.fake_quant_with_min_max_args(inputs, min=self.low, max=self.high, num_bits=8)
 
     def get_config(self) -> dict[str, Any]:
@@ -165,6 +185,8 @@ class WeightQuantizer(Quantizer):
         kernel = inputs
         if self.switch.state in (FakeQuant.OFF, FakeQuant.OBSERVE):
             return tf.identity(kernel)
+        if self.switch.state is FakeQuant.FLOAT16:
+            return _half(kernel)
         peak = tf.stop_gradient(self.peaks(kernel)) if training else tf.convert_to_tensor(weights["peak"])
         if not self.per_channel:
             return tf.quantization.fake_quant_with_min_max_vars(

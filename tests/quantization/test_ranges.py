@@ -5,9 +5,11 @@ import pytest
 import tf_keras
 from small_networks import lively_deeplab, smooth_images
 
+from edge_deeplab.calibration.calibrators import NAMES, Calibrator, choose_range
+from edge_deeplab.calibration.observers import Histogram
 from edge_deeplab.errors import ConversionError
 from edge_deeplab.quantization.graph import quantize
-from edge_deeplab.quantization.ranges import set_ranges
+from edge_deeplab.quantization.ranges import observe_histograms, set_chosen_ranges, set_ranges
 
 L = tf_keras.layers
 
@@ -49,3 +51,42 @@ def test_values_that_are_not_finite_name_their_layer() -> None:
     network = quantize(tf_keras.Model(image, L.Conv2D(2, 1, name="boom")(image)))
     with pytest.raises(ConversionError, match="boom"):
         set_ranges(network, [np.full((1, 8, 8, 3), np.inf, np.float32)])
+
+
+def test_histograms_are_those_of_the_float_networks_activations() -> None:
+    model = lively_deeplab("mobilenet_v2")
+    network = quantize(model)
+    images = smooth_images(4)
+    set_ranges(network, [images])
+    found = observe_histograms(network, [images[:3], images[3:]], bins=64)
+    assert list(found) == list(network.ranges())
+    for name in ("stem_act", "block_1_project_bn", "block_2_add", "logits"):
+        values = np.asarray(tf_keras.Model(model.input, model.get_layer(name).output)(images, training=False))
+        low, high = (float(end) for end in network.ranges()[name])
+        direct = Histogram.of([values], low=low, high=high, bins=64)
+        assert found[name].total == direct.total
+        # float32 divides where numpy divides in float64: a value on a border may fall to either side
+        assert found[name].zeros == pytest.approx(direct.zeros, abs=values.size / 1000)
+        assert np.abs(found[name].counts - direct.counts).sum() <= values.size / 500
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_calibrator_sets_every_range_to_what_it_chooses(name: str) -> None:
+    network = quantize(lively_deeplab("mobilenet_v2"))
+    images = smooth_images(4)
+    passes = 0
+
+    def batches() -> list[np.ndarray]:
+        nonlocal passes
+        passes += 1
+        return [images[:2], images[2:]]
+
+    assert set_chosen_ranges(network, batches, Calibrator(name)) == 4
+    assert passes == (1 if name == "min-max" else 2)
+    chosen = {layer: tuple(float(end) for end in ends) for layer, ends in network.ranges().items()}
+    set_ranges(network, batches())
+    histograms = observe_histograms(network, batches())
+    for layer, histogram in histograms.items():
+        assert chosen[layer] == pytest.approx(choose_range(histogram, Calibrator(name)), rel=1e-6)
+    if name != "min-max":
+        assert any(high < histograms[layer].high for layer, (_, high) in chosen.items())
