@@ -21,9 +21,13 @@ BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.99
 
 
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """Rounds a channel count to a multiple of `divisor`, never more than 10 % down (MobileNet's rule)."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -> int:
+    """Rounds a channel count to a multiple of `divisor`, never more than 10 % down (MobileNet's rule).
+
+    Args:
+        minimum: of the rounded count, before those 10 % are looked at; None for the divisor.
+    """
+    rounded = max(divisor if minimum is None else minimum, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
@@ -50,6 +54,7 @@ class Blocks:
         bias_shift: layer name -> what is added to its training bias in this form.
         output_factor: batch-norm layer name -> what its gamma and beta are multiplied by in this form.
         epsilon, momentum: of the batch norms made from now on.
+        fixed_momentum: replaces every momentum: the official ones are for far longer trainings.
         pads_always: whether pad_for_stride pads even where SAME would do: layers that several sizes share must agree.
         align_corners: whether resize() aligns corners, as the official code does.
         suffix: added to the names of layers without weights, so that one network can be laid twice over its weights.
@@ -63,6 +68,7 @@ class Blocks:
     output_factor: dict[str, float] = field(default_factory=dict)
     epsilon: float = BATCH_NORM_EPSILON
     momentum: float = BATCH_NORM_MOMENTUM
+    fixed_momentum: float | None = None
     pads_always: bool = False
     align_corners: bool = True
     suffix: str = ""
@@ -115,11 +121,12 @@ class Blocks:
         return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), x.scale)
 
     def normalise(self, x: Feature, name: str, *, activation: str | None = None, scope: str | None = None) -> Feature:
-        """Batch norm, activation. scope: of the official BatchNorm's layer."""
+        """Batch norm, activation. scope: the official one's own, e.g. "MobilenetV2/Conv/BatchNorm"."""
         names = ("gamma", "beta", "moving_mean", "moving_variance")
         layer = self.weighted(
-            "BatchNormalization", name=f"{name}_bn", epsilon=self.epsilon, momentum=self.momentum,
-            variables=tuple(f"{scope}/BatchNorm/{variable}" for variable in names) if scope else (),
+            "BatchNormalization", name=f"{name}_bn", epsilon=self.epsilon,
+            momentum=self.momentum if self.fixed_momentum is None else self.fixed_momentum,
+            variables=tuple(f"{scope}/{variable}" for variable in names) if scope else (),
         )  # fmt: skip
         return self.activate(Feature(layer(x.tensor), x.scale), activation, f"{name}_act")
 
@@ -142,7 +149,7 @@ class Blocks:
     def conv(
         self, x: Feature, filters: int, name: str, *, kernel: int = 1, stride: int = 1, rate: int = 1,
         activation: str | None = "relu", batch_norm: bool = True, bias: bool | None = None,
-        explicit_padding: bool = False, scope: str | None = None,
+        explicit_padding: bool = False, scope: str | None = None, kernel_variable: str = "weights",
     ) -> Feature:  # fmt: skip
         """Convolution, batch norm, activation.
 
@@ -151,20 +158,21 @@ class Blocks:
             bias: None for one where no batch norm follows.
             explicit_padding: pads as pad_for_stride says, where False is SAME.
             scope: of the official convolution, e.g. "MobilenetV2/Conv".
+            kernel_variable: the official kernel's name in that scope.
         """
         with_bias = not batch_norm if bias is None else bias
         padding = "same"
         if explicit_padding:
             x, padding = self.pad_for_stride(x, kernel, stride, rate, name)
         self.kernel_factor[f"{name}_conv"] = 1.0 / x.scale
-        variables = (f"{scope}/weights", f"{scope}/biases")[: 1 + with_bias] if scope else ()
+        variables = (f"{scope}/{kernel_variable}", f"{scope}/biases")[: 1 + with_bias] if scope else ()
         layer = self.weighted(
             "Conv2D", filters, kernel, strides=stride, padding=padding, dilation_rate=rate, use_bias=with_bias,
             kernel_initializer="he_normal", name=f"{name}_conv", variables=variables,
         )  # fmt: skip
         y = Feature(layer(x.tensor))
         if batch_norm:
-            return self.normalise(y, name, activation=activation, scope=scope)
+            return self.normalise(y, name, activation=activation, scope=scope and f"{scope}/BatchNorm")
         return self.activate(y, activation, f"{name}_act")
 
     def depthwise(
@@ -186,7 +194,7 @@ class Blocks:
         )  # fmt: skip
         y = Feature(layer(x.tensor))
         if batch_norm:
-            return self.normalise(y, name, activation=activation, scope=scope)
+            return self.normalise(y, name, activation=activation, scope=scope and f"{scope}/BatchNorm")
         return self.activate(y, activation, f"{name}_act")
 
     def separable(
@@ -198,8 +206,12 @@ class Blocks:
         x = self.depthwise(x, f"{name}_depthwise", kernel=kernel, rate=rate, activation=activation, scope=scopes[0])
         return self.conv(x, filters, f"{name}_pointwise", activation=activation, scope=scopes[1])
 
-    def squeeze_excite(self, x: Feature, name: str, *, scope: str | None = None) -> Feature:
-        """MobileNetV3's squeeze-and-excite: mean, 1x1, ReLU, 1x1, hard sigmoid, product; both 1x1 have biases."""
+    def squeeze_excite(self, x: Feature, name: str, *, slope: float = 1 / 6, scope: str | None = None) -> Feature:
+        """MobileNetV3's squeeze-and-excite: mean, 1x1, ReLU, 1x1, hard sigmoid, product; both 1x1 have biases.
+
+        Args:
+            slope: of the hard sigmoid.
+        """
 
         def variables(part: str) -> tuple[str, ...]:
             return (f"{scope}/{part}/weights", f"{scope}/{part}/biases") if scope else ()
@@ -211,11 +223,11 @@ class Blocks:
         y = self.plain("ReLU", name=f"{name}_relu")(y)
         y = self.weighted("Conv2D", x.channels, 1, name=f"{name}_expand", variables=variables("Conv_1"))(y)
         if self.form == "training":
-            gate = self.plain("HardSigmoid", name=f"{name}_gate")(y)
+            gate = self.plain("HardSigmoid", slope=slope, name=f"{name}_gate")(y)
             return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), x.scale)
         self.bias_shift[f"{name}_expand"] = 3.0
         gate = self.plain("ReLU", max_value=6.0, name=f"{name}_gate")(y)
-        return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), 6.0 * x.scale)
+        return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), x.scale / slope)
 
     def add(self, shortcut: Feature, branch: Feature, name: str, *, branch_batch_norm: str) -> Feature:
         """Residual sum. A shortcut that is too large makes the branch's batch norm grow by the same factor."""
@@ -234,7 +246,7 @@ class Blocks:
     def resize(
         self, x: Feature, size_hw: tuple[int, int] | None, name: str, *, like: Any = None, scale: float = 1.0
     ) -> Feature:
-        """Bilinear with aligned corners, the official code's only way.
+        """Bilinear, with aligned corners, the official code's only way, unless align_corners says otherwise.
 
         Args:
             size_hw: the new height and width; None where sizes are free. Then `like`, (N, H, W, C), and `scale` give

@@ -110,7 +110,7 @@ def trace(K: Any, config: DeepLabConfig, batch_size: int | None = None) -> tuple
         x, low_level = build_mobilenet_v3(blocks, Feature(image), variant=config.backbone, **shape)  # type: ignore[arg-type]
     x = build_aspp(blocks, x, filters=config.aspp_filters, rates=config.aspp_rates, dropout=config.dropout)
     x = build_decoder(
-        blocks, x, low_level, factor=config.output_stride // DECODER_STRIDE, filters=config.decoder_filters,
+        blocks, x, low_level[DECODER_STRIDE], factor=config.output_stride // DECODER_STRIDE, filters=config.decoder_filters,
         low_level_filters=config.low_level_filters,
     )  # fmt: skip
     logits = K.layers.Conv2D(config.classes, 1, name="logits")(x.tensor)

@@ -91,10 +91,17 @@ def own_layers(K: Any) -> SimpleNamespace:
 
     @register
     class HardSigmoid(Elementwise):
-        """relu6(x + 3) / 6."""
+        """relu6(x + 3) * slope, a sixth."""
+
+        def __init__(self, slope: float = 1.0 / 6.0, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.slope = float(slope)
 
         def call(self, inputs: Any) -> Any:
-            return relu6(inputs + 3.0) * (1.0 / 6.0)
+            return relu6(inputs + 3.0) * self.slope
+
+        def get_config(self) -> Any:
+            return {**super().get_config(), "slope": self.slope}
 
     @register
     class Relu6Plus3(Elementwise):

@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 from edge_deeplab.models.blocks import Feature
 
+LOW_LEVEL_STRIDES = (4, 8, 16)
+
 
 class Endpoints(NamedTuple):
     """Features of a backbone.
 
     Attributes:
         features: at the output stride.
-        low_level: stride (4, 8, 16; those the backbone has) -> the feature a decoder reads there.
+        low_level: stride (4, 8, 16; those the backbone has) -> the feature a decoder reads there. The stride is that of
+            the network without atrous convolutions: at output stride 8, what stands at 16 has the size of 8.
     """
 
     features: Feature

@@ -1,12 +1,24 @@
 """MobileNetV3 small and large (Howard et al. 2019, tables 1 and 2) as DeepLab backbones.
 
 They are the segmentation variants (section 6.4): the last stage has half its channels.
+
+    ends = build_mobilenet_v3(blocks, image, variant="mobilenet_v3_small", width=1.0, output_stride=16, width_divisor=8)
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from edge_deeplab.models.backbones.endpoints import LOW_LEVEL_STRIDES, Endpoints
+from edge_deeplab.models.backbones.mobilenets import (
+    EXPANSION_DIVISOR,
+    OFFICIAL_BATCH_NORM,
+    OFFICIAL_SLOPE,
+    InvertedResidual,
+    block_scope,
+    inverted_residual,
+    is_official,
+)
 from edge_deeplab.models.backbones.strides import StrideKeeper
 from edge_deeplab.models.blocks import Blocks, Feature, make_divisible
 
@@ -49,47 +61,55 @@ SMALL = (
     Block(5, 240, 40, True, H, 1),
     Block(5, 120, 48, True, H, 1),
     Block(5, 144, 48, True, H, 1),
-    Block(5, 288, 48, True, H, 2),
+    Block(5, 144, 48, True, H, 2),
     Block(5, 288, 48, True, H, 1),
     Block(5, 288, 48, True, H, 1),
 )
 TABLES = {"mobilenet_v3_large": LARGE, "mobilenet_v3_small": SMALL}
 STEM_CHANNELS = 16
-TAIL_EXPANSION = 6
+TAIL_CHANNELS = {"mobilenet_v3_large": 480, "mobilenet_v3_small": 288}
+SCOPE = "MobilenetV3"
 
 
 def build_mobilenet_v3(
-    blocks: Blocks, image: Feature, *, variant: str, width: float, output_stride: int, width_divisor: int
-) -> tuple[Feature, Feature]:
+    blocks: Blocks, image: Feature, *, variant: str, width: float, output_stride: int, width_divisor: int,
+    taps: str = "block",
+) -> Endpoints:  # fmt: skip
     """The features of MobileNetV3.
 
     Args:
         variant: "mobilenet_v3_small" or "mobilenet_v3_large".
-        width, output_stride, width_divisor: as for MobileNetV2.
-    Returns: the features at output_stride after the final 1x1, and the last ones at stride 4, linear.
+        width, output_stride, width_divisor: as for MobileNetV2; the official code rounds to 8 at any width.
+        taps: as for MobileNetV2. The official network has 0.16667 for the sixth in squeeze-and-excite; a true sixth
+            moves its features by 1.3e-3 (large) and 2.0e-3 (small) of their standard deviation.
+    Returns: the features at output_stride after the final 1x1, and the low-level ones at the strides 4, 8 and 16.
     """
+    taps_inside, slope = is_official(taps), 1 / 6
+    if taps_inside:
+        blocks.epsilon, blocks.momentum = OFFICIAL_BATCH_NORM
+        slope = OFFICIAL_SLOPE
     keeper = StrideKeeper(output_stride)
-    stem = make_divisible(STEM_CHANNELS * width, width_divisor)
-    x = blocks.conv(image, stem, "stem", kernel=3, stride=keeper.step(2)[0], activation=H)
-    low_level = x
-    for index, block in enumerate(TABLES[variant]):
-        name = f"block_{index}"
-        before = keeper.stride
-        stride, rate = keeper.step(block.stride)
-        if before == 4 and keeper.stride != 4:
-            low_level = x
-        filters = make_divisible(block.channels * width, width_divisor)
-        y = x
-        if index > 0:  # the first block has no expansion
-            expanded = make_divisible(block.expanded * width, width_divisor)
-            y = blocks.conv(y, expanded, f"{name}_expand", activation=block.activation)
-        y = blocks.depthwise(
-            y, f"{name}_depthwise", kernel=block.kernel, stride=stride, rate=rate, activation=block.activation
-        )
-        if block.has_se:
-            y = blocks.squeeze_excite(y, f"{name}_se")
-        y = blocks.conv(y, filters, f"{name}_project", activation=None)
-        if stride == 1 and x.channels == filters:
-            y = blocks.add(x, y, f"{name}_add", branch_batch_norm=f"{name}_project_bn")
-        x = y
-    return blocks.conv(x, x.channels * TAIL_EXPANSION, "tail", activation=H), low_level
+    nominal_stride = 2
+    low_level: dict[int, Feature] = {}
+    x = blocks.conv(
+        image, make_divisible(STEM_CHANNELS * width, width_divisor), "stem", kernel=3, stride=keeper.step(2)[0],
+        activation=H, scope=f"{SCOPE}/Conv",
+    )  # fmt: skip
+    before = STEM_CHANNELS
+    for index, row in enumerate(TABLES[variant]):
+        nominal_stride *= row.stride
+        stride, rate = keeper.step(row.stride)
+        # a factor of what the block really gets; the first one has no expansion
+        expanded = x.channels
+        if row.expanded != before:
+            expanded = make_divisible(x.channels * (row.expanded / before), EXPANSION_DIVISOR)
+        block = InvertedResidual(
+            expanded, make_divisible(row.channels * width, width_divisor), kernel=row.kernel, stride=stride, rate=rate,
+            activation=row.activation, se_slope=slope if row.has_se else None,
+        )  # fmt: skip
+        x, inside = inverted_residual(blocks, x, block, f"block_{index}", block_scope(SCOPE, index))
+        low_level[nominal_stride] = inside if taps_inside else x
+        before = row.channels
+    tail = make_divisible(TAIL_CHANNELS[variant] * width, width_divisor)
+    x = blocks.conv(x, tail, "tail", activation=H, scope=f"{SCOPE}/Conv_1")
+    return Endpoints(x, {stride: low_level[stride] for stride in LOW_LEVEL_STRIDES})
