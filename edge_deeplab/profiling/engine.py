@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,15 @@ import numpy as np
 
 from edge_deeplab.errors import MissingExtraError, ModelError
 from edge_deeplab.manifest import read_manifest
-from edge_deeplab.profiling.latency import NS_PER_MS, LatencyStats, MeasureOptions, PairStats, measure, measure_pair
+from edge_deeplab.profiling.latency import (
+    NS_PER_MS,
+    LatencyStats,
+    MeasureOptions,
+    PairStats,
+    collect,
+    measure_pair,
+    timed,
+)
 from edge_deeplab.runtime.flatbuffer import TfliteFile
 from edge_deeplab.runtime.interpreter import Engine, TensorInfo, ensure_loads
 
@@ -56,6 +64,14 @@ class ModelFacts:
         """The fields by name, ready for JSON."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> ModelFacts:
+        """The facts that to_dict wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        known = {field.name: fields[field.name] for field in dataclasses.fields(cls)}
+        for side in ("inputs", "outputs"):
+            known[side] = tuple((name, tuple(shape), dtype) for name, shape, dtype in fields[side])
+        return cls(**{**known, "uncounted": tuple(fields["uncounted"])})
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineProfile:
@@ -66,16 +82,29 @@ class EngineProfile:
         kernels: as asked of the engine: auto, xnnpack, builtin or reference.
         load_ms: making the interpreter, in a process whose engine package and file cache are warm.
         latency: of one inference, input tensor set and output tensor read; its first_ms packs the weights.
+        samples_ms: every counted inference in the order they ran, for a picture of their distribution.
     """
 
     threads: int
     kernels: str
     load_ms: float
     latency: LatencyStats
+    samples_ms: Sequence[float] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, ready for JSON."""
-        return dataclasses.asdict(self)
+        """The fields by name, ready for JSON; samples to the nanosecond."""
+        return dataclasses.asdict(self) | {"samples_ms": [round(sample, 6) for sample in self.samples_ms]}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> EngineProfile:
+        """The profile that to_dict wrote. Raises KeyError or TypeError for anything else."""
+        return cls(
+            threads=fields["threads"],
+            kernels=fields["kernels"],
+            load_ms=fields["load_ms"],
+            latency=LatencyStats(**fields["latency"]),
+            samples_ms=tuple(fields.get("samples_ms", ())),
+        )
 
 
 def describe_model(path: Path) -> ModelFacts:
@@ -134,8 +163,15 @@ def profile_engine(
     with Engine(path, threads=threads, kernels=kernels, is_known_good=True) as engine:
         load_ms = (time.perf_counter_ns() - start) / NS_PER_MS
         inputs = random_inputs(engine.inputs)
-        latency = measure(lambda: engine.run(*inputs), options=options)
-    return EngineProfile(threads=threads, kernels=kernels, load_ms=load_ms, latency=latency)
+        call = timed(lambda: engine.run(*inputs))
+        warmup, counted = collect({"run": call}, options=options or MeasureOptions())
+    return EngineProfile(
+        threads=threads,
+        kernels=kernels,
+        load_ms=load_ms,
+        latency=LatencyStats.from_samples(counted["run"], warmup["run"]),
+        samples_ms=tuple(counted["run"]),
+    )
 
 
 def compare_engines(

@@ -13,6 +13,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,12 @@ class Host:
     def to_dict(self) -> dict[str, Any]:
         """The fields by name with int8_flags added, ready for JSON."""
         return dataclasses.asdict(self) | {"int8_flags": list(self.int8_flags)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Host:
+        """The host that to_dict wrote. Raises KeyError or TypeError for anything else."""
+        known = {field.name: fields[field.name] for field in dataclasses.fields(cls)}
+        return cls(**{**known, "flags": tuple(known["flags"]), "governors": tuple(known["governors"])})
 
 
 def describe_host(*, proc: Path = Path("/proc"), sys_fs: Path = Path("/sys")) -> Host:

@@ -51,6 +51,15 @@ class StageProfile:
             },
         }  # fmt: skip
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> StageProfile:
+        """The profile that to_dict wrote. Raises KeyError or TypeError for anything else."""
+        stages, shares = {}, {}
+        for name, row in fields["stages"].items():
+            shares[name] = row["share"]
+            stages[name] = LatencyStats(**{key: value for key, value in row.items() if key != "share"})
+        return cls(total=LatencyStats(**fields["total"]), stages=stages, shares=shares)
+
 
 def profile_stages(
     one_frame: Callable[[], Mapping[str, float]], *, options: MeasureOptions | None = None

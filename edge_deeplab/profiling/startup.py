@@ -13,7 +13,7 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class StartupStep:
         at_ms: median over the runs, from the start of the process to this one.
         peak_memory_bytes: the most memory held until then, largest of the runs; None where unknown.
         is_ready: whether the program has started with this step; later ones are its steady work.
+        held_memory_bytes: what it held at that moment, median of the runs; None where unknown.
     """
 
     name: str
@@ -38,6 +39,7 @@ class StartupStep:
     at_ms: float
     peak_memory_bytes: int | None
     is_ready: bool
+    held_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,11 @@ class StartupReport:
         """The most memory the process held, None where the system does not tell."""
         return self.steps[-1].peak_memory_bytes
 
+    @property
+    def steady_memory_bytes(self) -> int | None:
+        """What the process holds at its steady work, None where the system does not tell."""
+        return self.steps[-1].held_memory_bytes
+
     def step(self, name: str) -> StartupStep:
         """The step of that name. Raises KeyError."""
         for step in self.steps:
@@ -70,8 +77,14 @@ class StartupReport:
             "runs": self.runs,
             "ready_ms": self.ready_ms,
             "peak_memory_bytes": self.peak_memory_bytes,
-            "steps": [vars(step) for step in self.steps],
+            "steady_memory_bytes": self.steady_memory_bytes,
+            "steps": [dict(vars(step)) for step in self.steps],
         }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> StartupReport:
+        """The report that to_dict wrote. Raises KeyError or TypeError for anything else."""
+        return cls(steps=tuple(StartupStep(**step) for step in fields["steps"]), runs=fields["runs"])
 
 
 def measure_startup(argv: Sequence[str], *, runs: int = 5, timeout_s: float = 120.0) -> StartupReport:
@@ -89,6 +102,7 @@ def measure_startup(argv: Sequence[str], *, runs: int = 5, timeout_s: float = 12
         at_ms = [start[index]["at_ms"] for start in counted]
         before_ms = [start[index - 1]["at_ms"] if index else 0.0 for start in counted]
         peaks = [start[index]["peak_memory_bytes"] for start in counted]
+        held = [start[index]["held_memory_bytes"] for start in counted]
         steps.append(
             StartupStep(
                 name=name,
@@ -96,6 +110,7 @@ def measure_startup(argv: Sequence[str], *, runs: int = 5, timeout_s: float = 12
                 at_ms=statistics.median(at_ms),
                 peak_memory_bytes=None if None in peaks else max(peaks),
                 is_ready=counted[0][index]["is_ready"],
+                held_memory_bytes=None if None in held else int(statistics.median(held)),
             )
         )
     return StartupReport(steps=tuple(steps), runs=len(counted))
@@ -119,6 +134,7 @@ def _one_start(argv: Sequence[str], timeout_s: float) -> list[dict[str, Any]]:
                 "name": step["name"],
                 "at_ms": (step["monotonic_ns"] - spawned_ns) / NS_PER_MS,
                 "peak_memory_bytes": step["peak_memory_bytes"],
+                "held_memory_bytes": step["held_memory_bytes"],
                 "is_ready": step["is_ready"],
             }
             for step in steps
