@@ -41,6 +41,18 @@ def start_efficientnet(
         variant: of the target, "efficientnet_b0" to "efficientnet_b4".
     Raises: ConversionError when the file is of another network or of another variant, or the variant is Lite.
     """
+    check_variant(arrays, variant, source=source)
+    weights = {name: list(kept) for name, kept in target.items()}
+    for ours, theirs in _layer_names(variant):
+        weights[ours] = _fitting(arrays, theirs, target[ours], source)
+    kernel, moving_mean = weights["stem_conv"][0], weights["stem_bn"][2]
+    folded = _take_zero_to_one(kernel, moving_mean, *_pixels(arrays, source))
+    weights["stem_conv"][0], weights["stem_bn"][2] = folded
+    return weights
+
+
+def check_variant(arrays: Mapping[str, list[np.ndarray]], variant: str, *, source: str) -> None:
+    """Raises ConversionError when the layers are not those of `variant`: known before any network is built."""
     if VARIANTS[variant].is_lite:
         raise ConversionError(
             f"{source}: cannot start a network with the backbone {variant}",
@@ -53,13 +65,6 @@ def start_efficientnet(
             f"{source}: does not fit the backbone {variant}", came=f"a file of {found}",
             next_step=f"set model.backbone to {found}, or take the file of {variant}",
         )  # fmt: skip
-    weights = {name: list(kept) for name, kept in target.items()}
-    for ours, theirs in _layer_names(variant):
-        weights[ours] = _fitting(arrays, theirs, target[ours], source)
-    kernel, moving_mean = weights["stem_conv"][0], weights["stem_bn"][2]
-    folded = _take_zero_to_one(kernel, moving_mean, *_pixels(arrays, source))
-    weights["stem_conv"][0], weights["stem_bn"][2] = folded
-    return weights
 
 
 def variant_of(arrays: Mapping[str, list[np.ndarray]], *, source: str) -> str:

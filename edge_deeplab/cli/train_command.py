@@ -80,6 +80,10 @@ def read_start(run: TrainRun) -> Starting | None:
         weights = load_weights(run.start.model)
         digest = hashlib.sha256(run.start.model.read_bytes()).hexdigest()
         return Starting(f"{run.start.model.name} sha256 {digest}", lambda fresh: weights)
+    from edge_deeplab.models.backbones.efficientnet import VARIANTS as EFFICIENTNETS
+
+    if run.model.backbone in EFFICIENTNETS:
+        return read_efficientnet(run)
     from edge_deeplab.cli.tensorflow_start import quiet_native_stderr
     from edge_deeplab.converters.pretrained import read_foreign_backbone
     from edge_deeplab.converters.transplant import batch_norm_names, transplant
@@ -90,6 +94,25 @@ def read_start(run: TrainRun) -> Starting | None:
     digest = hashlib.sha256(run.start.backbone.read_bytes()).hexdigest()
     unsettled = batch_norm_names() if backbone.is_folded else frozenset()
     return Starting(f"{run.start.backbone.name} sha256 {digest}", lambda fresh: transplant(backbone, fresh), unsettled)
+
+
+def read_efficientnet(run: TrainRun) -> Starting:
+    """Reads a keras.applications file for a network with an EfficientNet."""
+    import hashlib
+
+    from edge_deeplab.converters.efficientnet_start import check_variant, start_efficientnet
+    from edge_deeplab.converters.keras_applications import read_keras_applications
+    from edge_deeplab.training.loop import Starting
+
+    path, variant = run.start.backbone, run.model.backbone
+    assert path is not None
+    arrays = read_keras_applications(path)
+    check_variant(arrays, variant, source=str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Starting(
+        f"{path.name} sha256 {digest}",
+        lambda fresh: start_efficientnet(arrays, fresh, variant=variant, source=str(path)),
+    )
 
 
 class Reporter:
