@@ -71,7 +71,7 @@ class MachinePeaks:
 
 
 def measure_peaks(*, threads: int = 1, kernels: str = "auto", options: MeasureOptions = OPTIONS) -> MachinePeaks:
-    """Measures the machine, in a few seconds. Raises MissingExtraError where the engine brings no schema to write by."""
+    """Measures the machine, in a few seconds. Raises MissingExtraError where the engine brings no schema."""
     return MachinePeaks(
         threads=threads,
         kernels=kernels,
