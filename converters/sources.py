@@ -21,7 +21,7 @@ from edge_deeplab.converters.export import fixed_batch_function
 from edge_deeplab.converters.foreign import read_keras_model, read_saved_model
 from edge_deeplab.errors import ConversionError, ModelError
 from edge_deeplab.manifest import Manifest, read_manifest
-from edge_deeplab.models.deeplab import DeepLabConfig, build_deeplab
+from edge_deeplab.models.architecture import architecture_from, build
 from edge_deeplab.models.int8_form import to_int8_form
 from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.models.store import rebuild
@@ -86,7 +86,7 @@ class Source:
             return self.network
         if self.int8_model is None:
             raise ConversionError(f"{self.path}: a SavedModel has no layers to fake-quantize")
-        return quantize(self.int8_model, input_range=real_range(self.manifest))
+        return quantize(self.int8_model, input_range=self.manifest.real_range)
 
     def real(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Batches (N, H, W, 3) float32 in 0..1 brought to what the network takes (manifest: range, mean, std)."""
@@ -96,20 +96,12 @@ class Source:
             yield ((low + np.asarray(batch, np.float32) * (high - low)) - mean) / std
 
 
-def real_range(manifest: Manifest) -> tuple[float, float]:
-    """The smallest and largest real input that a picture can give."""
-    low, high = manifest.input_range
-    ends = [(end - mean) / std for mean, std in zip(manifest.mean, manifest.std) for end in (low, high)]
-    return float(min(ends)), float(max(ends))
-
-
 def _open_ours(path: Path, size_hw: tuple[int, int] | None) -> Source:
     K = keras_namespace("tf_keras")
-    changes: dict[str, Any] = {"size_hw": size_hw} if size_hw else {}
-    model, manifest = rebuild(path, K, **changes)
-    config = DeepLabConfig.from_dict(manifest.architecture)
+    model, manifest = rebuild(path, K, size_hw=size_hw)
+    config = architecture_from(manifest.architecture)
     int8_config, weights = to_int8_form(K, config, weights_of(model))
-    int8_model = build_deeplab(K, int8_config)
+    int8_model = build(K, int8_config)
     assign_weights(int8_model, weights, source=str(path))
     int8_manifest = manifest.replace(architecture=int8_config.to_dict())
     return Source(

@@ -40,7 +40,7 @@ class Manifest:
         activation: what has yet to be applied to the output to get probabilities: "none" means the output
             is already a probability, "argmax" that it is already a label map.
         logits_stride: input pixels per output pixel.
-        architecture: the fields of models.deeplab.DeepLabConfig; empty for a model of someone else.
+        architecture: the fields of a config in models.architecture; empty for a model of someone else.
         provenance: how it was made: recipe, data, terms, starting weights, calibration, steps, versions.
         figures: measured quality, by data set.
     """
@@ -74,6 +74,13 @@ class Manifest:
             raise ModelError("manifest: size_hw must be positive", came=self.size_hw)
         if any(value == 0 for value in self.std) or self.input_range[0] == self.input_range[1]:
             raise ModelError("manifest: std must not be 0 and input_range not empty", came=(self.std, self.input_range))
+
+    @property
+    def real_range(self) -> tuple[float, float]:
+        """The smallest and largest real input that a picture can give the network."""
+        low, high = self.input_range
+        ends = [(end - mean) / std for mean, std in zip(self.mean, self.std) for end in (low, high)]
+        return float(min(ends)), float(max(ends))
 
     def replace(self, **changes: Any) -> Manifest:
         """A copy with some fields changed."""

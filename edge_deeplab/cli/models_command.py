@@ -49,7 +49,7 @@ def command(size_hw: tuple[int, int] | None, classes: int | None, output_stride:
     import dataclasses
 
     from edge_deeplab.models import zoo
-    from edge_deeplab.models.counting import count
+    from edge_deeplab.models.architecture import count
 
     given = {"size_hw": size_hw, "classes": classes, "output_stride": int(output_stride) if output_stride else None}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}

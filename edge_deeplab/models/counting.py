@@ -3,7 +3,7 @@
 The builder is a function of a Keras namespace, so it can be run with this one: `edge-deeplab models` answers without
 importing TensorFlow.
 
-    counted = count(DeepLabConfig(width=0.5))
+    counted = count_traced(lambda K: trace(K, DeepLabConfig(width=0.5)))
     counted.parameters, counted.multiply_adds
 """
 
@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
-
-from edge_deeplab.models.deeplab import DeepLabConfig, trace
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,6 @@ class Count:
     trainable: int = 0
     parameters: int = 0
     shapes: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
-
-
-def count(config: DeepLabConfig) -> Count:
-    """Counts a network's parameters and multiply-adds (convolutions only, as the official tables do)."""
-    return count_traced(lambda K: trace(K, config))
 
 
 def count_traced(lay: Callable[[Any], Any]) -> Count:

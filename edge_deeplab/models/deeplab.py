@@ -7,18 +7,74 @@ model = build_deeplab(keras_namespace("keras"), config)
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_deeplab.errors import UsageError, nearest
+from edge_deeplab.models.backbones.endpoints import Endpoints
 from edge_deeplab.models.backbones.mobilenet_v2 import build_mobilenet_v2
 from edge_deeplab.models.backbones.mobilenet_v3 import TABLES, build_mobilenet_v3
+from edge_deeplab.models.backbones.resnet_v1 import build_resnet_v1
 from edge_deeplab.models.backbones.strides import OUTPUT_STRIDES
-from edge_deeplab.models.blocks import Blocks, Feature
+from edge_deeplab.models.backbones.xception import build_xception
+from edge_deeplab.models.blocks import BATCH_NORM_MOMENTUM, Blocks, Feature
 from edge_deeplab.models.heads.aspp import build_aspp
 from edge_deeplab.models.heads.decoder import build_decoder
 
-BACKBONES = ("mobilenet_v2", *sorted(TABLES))
+
+class Family(NamedTuple):
+    """Backbones of one builder.
+
+    Attributes:
+        build: of (blocks, image, config).
+        names: the backbones.
+        has_width: whether the depth multiplier and the divisor mean anything to it.
+        has_multi_grid: whether its last block can have a rate for each unit.
+    """
+
+    build: Callable[[Blocks, Feature, DeepLabConfig], Endpoints]
+    names: tuple[str, ...]
+    has_width: bool = False
+    has_multi_grid: bool = False
+
+
+def _mobilenet_v2(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endpoints:
+    return build_mobilenet_v2(
+        blocks, image, width=config.width, output_stride=config.output_stride, width_divisor=config.width_divisor
+    )
+
+
+def _mobilenet_v3(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endpoints:
+    return build_mobilenet_v3(
+        blocks, image, variant=config.backbone, width=config.width, output_stride=config.output_stride,
+        width_divisor=config.width_divisor,
+    )  # fmt: skip
+
+
+def _xception(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endpoints:
+    return build_xception(
+        blocks, image, variant=config.backbone, output_stride=config.output_stride, multi_grid=config.multi_grid
+    )
+
+
+def _resnet_v1(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endpoints:
+    return build_resnet_v1(
+        blocks, image, variant=config.backbone, output_stride=config.output_stride, multi_grid=config.multi_grid
+    )
+
+
+FAMILIES = (
+    Family(_mobilenet_v2, ("mobilenet_v2",), has_width=True),
+    Family(_mobilenet_v3, tuple(sorted(TABLES)), has_width=True),
+    Family(_xception, ("xception_41", "xception_65", "xception_71"), has_multi_grid=True),
+    Family(
+        _resnet_v1,
+        tuple(f"resnet_v1_{depth}{root}" for depth in (18, 50, 101) for root in ("", "_beta")),
+        has_multi_grid=True,
+    ),
+)
+BACKBONES = {name: family for family in FAMILIES for name in family.names}
 FORMS = ("training", "int8")
 DECODER_STRIDE = 4
 
@@ -33,16 +89,20 @@ class DeepLabConfig:
     """What network to build. Every default is written here and nowhere else.
 
     Attributes:
-        backbone: "mobilenet_v2", "mobilenet_v3_small" or "mobilenet_v3_large".
-        width: the depth multiplier, 0.35 to 1.4.
+        backbone: a name of BACKBONES.
+        width: the depth multiplier, 0.35 to 1.4, of a MobileNet.
         classes: channels of the logits.
-        size_hw: input height and width, multiples of output_stride.
+        size_hw: input height and width: multiples of output_stride, or, with align_corners, one more.
         output_stride: 8, 16 or 32.
+        multi_grid: three factors of the last block's rates (DeepLabv3, section 3.2.1), of an Xception or ResNet;
+            two of resnet_v1_18.
         aspp_filters, aspp_rates: of each ASPP branch; rates in feature pixels.
         decoder_filters, low_level_filters: of the decoder's separable convolutions and of its low-level projection.
         logits_stride: 1, 2 or 4 input pixels per logit; 1 enlarges bilinearly inside the network.
         width_divisor: channels of the backbone are multiples of this.
         dropout: before the decoder, in training only.
+        align_corners: whether what is enlarged keeps its corners on the input's, as in the official code, or stays
+            on half-pixel centres, which is what devices and other programs resize by.
         form: "training", or "int8", MobileNetV3's exact reparametrisation (the same as "training" for MobileNetV2).
     """
 
@@ -58,13 +118,20 @@ class DeepLabConfig:
     logits_stride: int = 1
     width_divisor: int = 8
     dropout: float = 0.0
+    multi_grid: tuple[int, ...] = ()
+    align_corners: bool = False
     form: str = "training"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_hw", tuple(self.size_hw))
         object.__setattr__(self, "aspp_rates", tuple(self.aspp_rates))
-        _check("backbone", self.backbone, self.backbone in BACKBONES, nearest(str(self.backbone), BACKBONES))
+        object.__setattr__(self, "multi_grid", tuple(self.multi_grid))
+        _check("backbone", self.backbone, self.backbone in BACKBONES, nearest(str(self.backbone), list(BACKBONES)))
+        family = BACKBONES[self.backbone]
         _check("width", self.width, 0.35 <= self.width <= 1.4, "0.35 to 1.4")
+        _check("width", self.width, self.width == 1 or family.has_width, f"1 with {self.backbone}, it comes in one")
+        grid_fits = not self.multi_grid or (family.has_multi_grid and min(self.multi_grid) >= 1)
+        _check("multi_grid", self.multi_grid, grid_fits, "factors of 1 or more, with an Xception or a ResNet")
         _check("classes", self.classes, self.classes >= 1, "1 or more")
         _check("output_stride", self.output_stride, self.output_stride in OUTPUT_STRIDES, "8, 16, 32")
         _check("aspp_filters", self.aspp_filters, self.aspp_filters >= 1, "1 or more")
@@ -76,8 +143,12 @@ class DeepLabConfig:
         _check("width_divisor", self.width_divisor, self.width_divisor >= 1, "1 or more")
         _check("dropout", self.dropout, 0 <= self.dropout < 1, "0 to 1")
         _check("form", self.form, self.form in FORMS, ", ".join(FORMS))
-        size_fits = len(self.size_hw) == 2 and all(side > 0 and side % self.output_stride == 0 for side in self.size_hw)
-        _check("size_hw", self.size_hw, size_fits, f"two multiples of output_stride {self.output_stride}")
+        ends = (0, 1) if self.align_corners else (0,)
+        size_fits = len(self.size_hw) == 2 and all(
+            side > 1 and side % self.output_stride in ends for side in self.size_hw
+        )
+        allowed = f"two multiples of output_stride {self.output_stride}{', or one more' if self.align_corners else ''}"
+        _check("size_hw", self.size_hw, size_fits, allowed)
 
     def replace(self, **changes: Any) -> DeepLabConfig:
         """A copy with some fields changed."""
@@ -101,21 +172,16 @@ class DeepLabConfig:
 
 def trace(K: Any, config: DeepLabConfig, batch_size: int | None = None) -> tuple[Any, Any, Blocks]:
     """Lays the network's layers. Returns: its input tensor, its logits tensor, and the blocks that made them."""
-    blocks = Blocks(K, form=config.form)
+    blocks = Blocks(K, form=config.form, fixed_momentum=BATCH_NORM_MOMENTUM, align_corners=config.align_corners)
     image = K.layers.Input((*config.size_hw, 3), batch_size=batch_size, name="image")
-    shape = {"width": config.width, "output_stride": config.output_stride, "width_divisor": config.width_divisor}
-    if config.backbone == "mobilenet_v2":
-        x, low_level = build_mobilenet_v2(blocks, Feature(image), **shape)  # type: ignore[arg-type]
-    else:
-        x, low_level = build_mobilenet_v3(blocks, Feature(image), variant=config.backbone, **shape)  # type: ignore[arg-type]
+    x, low_level = BACKBONES[config.backbone].build(blocks, Feature(image), config)
     x = build_aspp(blocks, x, filters=config.aspp_filters, rates=config.aspp_rates, dropout=config.dropout)
     x = build_decoder(
-        blocks, x, low_level[DECODER_STRIDE], factor=config.output_stride // DECODER_STRIDE, filters=config.decoder_filters,
-        low_level_filters=config.low_level_filters,
-    )  # fmt: skip
-    logits = K.layers.Conv2D(config.classes, 1, name="logits")(x.tensor)
-    factor = DECODER_STRIDE // config.logits_stride
-    return image, blocks.upsample(Feature(logits), (factor, factor), "logits_resize").tensor, blocks
+        blocks, x, low_level[DECODER_STRIDE], filters=config.decoder_filters, low_level_filters=config.low_level_filters
+    )
+    logits = Feature(blocks.weighted("Conv2D", config.classes, 1, name="logits")(x.tensor))
+    height, width = ((side - 1) // config.logits_stride + 1 for side in config.size_hw)
+    return image, blocks.resize(logits, (height, width), "logits_resize").tensor, blocks
 
 
 def build_deeplab(K: Any, config: DeepLabConfig, batch_size: int | None = None) -> Any:

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from edge_deeplab.models.deeplab import DeepLabConfig, trace
+from edge_deeplab.models.architecture import Architecture, blocks_of
 from edge_deeplab.models.transfer import Weights
 
 
-def to_int8_form(K: Any, config: DeepLabConfig, weights: Weights) -> tuple[DeepLabConfig, Weights]:
+def to_int8_form(K: Any, config: Architecture, weights: Weights) -> tuple[Architecture, Weights]:
     """Turns training weights into those of the int8 form.
 
     The inference function is unchanged to float rounding: kernels are divided by the factor their input is too large
     by, the gate's +3 goes into a bias, and a branch added to a too large shortcut grows in its batch norm.
     """
     int8_config = config.replace(form="int8")
-    _, _, blocks = trace(K, int8_config, 1)
+    blocks = blocks_of(K, int8_config)
     changed: Weights = {}
     for name, arrays in weights.items():
         moved = [np.array(array) for array in arrays]

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_deeplab.models.backbones.endpoints import Endpoints
+from edge_deeplab.models.backbones.mobilenet_edgetpu import build_mobilenet_edgetpu
 from edge_deeplab.models.backbones.mobilenet_v2 import build_mobilenet_v2
 from edge_deeplab.models.backbones.mobilenet_v3 import build_mobilenet_v3
+from edge_deeplab.models.backbones.nas import build_nas
 from edge_deeplab.models.backbones.resnet_v1 import build_resnet_v1
 from edge_deeplab.models.backbones.xception import build_xception
 from edge_deeplab.models.blocks import Blocks, Feature
-from edge_deeplab.models.counting import Count, count_traced
+from edge_deeplab.models.counting import count_traced
 from edge_deeplab.models.heads.branch_logits import build_branch_logits
 from edge_deeplab.models.heads.dense_prediction_cell import build_dense_prediction_cell
 from edge_deeplab.models.heads.official_aspp import build_official_aspp
@@ -56,16 +58,12 @@ def _backbone(blocks: Blocks, image: Feature, config: OfficialConfig) -> Endpoin
     if variant.startswith("resnet"):
         return build_resnet_v1(blocks, image, variant=variant, output_stride=stride, multi_grid=config.multi_grid)
     if variant.startswith("nas"):
-        from edge_deeplab.models.backbones.nas import build_nas
-
         return build_nas(
             blocks, image, variant=variant, output_stride=stride,
             stem_filters=config.nas_stem_output_num_conv_filters, remove_os32_stride=config.nas_remove_os32_stride,
         )  # fmt: skip
     width = config.depth_multiplier
     if variant == "mobilenet_edgetpu":
-        from edge_deeplab.models.backbones.mobilenet_edgetpu import build_mobilenet_edgetpu
-
         return build_mobilenet_edgetpu(blocks, image, width=width, output_stride=stride)
     if variant == "mobilenet_v2":
         divisor = config.divisible_by or (8 if width == 1.0 else 1)
@@ -154,11 +152,6 @@ def build_official(K: Any, config: OfficialConfig, batch_size: int | None = None
     """
     traced = trace_official(K, config, batch_size=batch_size)
     return K.Model(traced.image, traced.final, name=f"deeplab_{config.model_variant}")
-
-
-def count_official(config: OfficialConfig) -> Count:
-    """Parameters and multiply-adds of a network with a crop; imports no Keras."""
-    return count_traced(lambda K: trace_official(K, config))
 
 
 def variables_of(config: OfficialConfig) -> dict[str, tuple[int, ...]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_deeplab.errors import ModelError
 from edge_deeplab.manifest import Manifest, append_manifest, read_manifest
-from edge_deeplab.models.deeplab import DeepLabConfig, build_deeplab
+from edge_deeplab.models.architecture import architecture_from, at_size, build, logits_stride_of, size_of
 from edge_deeplab.models.keras_api import keras_namespace, own_layers
 from edge_deeplab.models.transfer import Weights, assign_weights, weights_of
 
@@ -36,7 +36,7 @@ def load_manifest(path: Path) -> Manifest:
     if manifest is None or not manifest.architecture:
         raise ModelError(
             f"{path}: not a model this program trained (no manifest with an architecture)",
-            allowed="a .keras file written by `edge-deeplab train`",
+            allowed="a .keras file written by `edge-deeplab train` or `import`",
         )
     return manifest
 
@@ -51,15 +51,19 @@ def load_weights(path: Path) -> Weights:
         raise ModelError(f"{path}: Keras cannot load it", came=str(error).splitlines()[0]) from error
 
 
-def rebuild(path: Path, K: Any, *, batch_size: int | None = None, **changes: Any) -> tuple[Any, Manifest]:
-    """Builds the model of a .keras file anew with Keras `K`, some fields of its config changed, weights copied.
+def rebuild(
+    path: Path, K: Any, *, batch_size: int | None = None, size_hw: tuple[int, int] | None = None
+) -> tuple[Any, Manifest]:
+    """Builds the model of a .keras file anew with Keras `K`, for another input size if one is given, weights copied.
 
     Returns: the model and the manifest, its size_hw and architecture those of the model.
     """
     manifest = load_manifest(path)
-    config = DeepLabConfig.from_dict(manifest.architecture).replace(**changes)
-    model = build_deeplab(K, config, batch_size)
+    config = architecture_from(manifest.architecture)
+    if size_hw is not None or size_of(config) is None:
+        config = at_size(config, size_hw or manifest.size_hw)
+    model = build(K, config, batch_size)
     assign_weights(model, load_weights(path), source=str(path))
     return model, manifest.replace(
-        architecture=config.to_dict(), size_hw=config.size_hw, logits_stride=config.logits_stride
+        architecture=config.to_dict(), size_hw=size_of(config), logits_stride=logits_stride_of(config)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_deeplab.models.counting import count
+from edge_deeplab.models.architecture import count
 from edge_deeplab.models.deeplab import DeepLabConfig
 
 VARIANTS: dict[str, DeepLabConfig] = {

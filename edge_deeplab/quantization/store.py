@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_deeplab.errors import ModelError, OutputError
 from edge_deeplab.manifest import ENTRY, Manifest, read_manifest
-from edge_deeplab.models.deeplab import DeepLabConfig, build_deeplab
+from edge_deeplab.models.architecture import architecture_from, build
 from edge_deeplab.models.keras_api import keras_namespace, own_layers
 from edge_deeplab.quantization.graph import QuantizedNetwork, quantize
 from edge_deeplab.quantization.ranges import settle_kernels
@@ -117,7 +117,7 @@ def save_quantized(
 def _float_model(path: Path, manifest: Manifest, config: dict[str, Any] | None) -> tuple[Any, tuple[float, float]]:
     K = keras_namespace("tf_keras")
     if config is None:
-        return build_deeplab(K, DeepLabConfig.from_dict(manifest.architecture)), (0.0, 1.0)
+        return build(K, architecture_from(manifest.architecture)), manifest.real_range
     own_layers(K)
     low, high = config["input_range"]
     try:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from edge_deeplab.models.blocks import Blocks, Feature
 
 
-def build_decoder(
-    blocks: Blocks, x: Feature, low_level: Feature, *, factor: int, filters: int, low_level_filters: int
-) -> Feature:
-    """Enlarges x by `factor`, joins the projected low-level features, refines with two separable 3x3.
+def build_decoder(blocks: Blocks, x: Feature, low_level: Feature, *, filters: int, low_level_filters: int) -> Feature:
+    """Enlarges x to the low-level features, joins them, projected, and refines with two separable 3x3.
 
-    Returns: (N, 4h', 4w', filters) at stride 4, after ReLU.
+    Returns: (N, H, W, filters), H and W those of low_level, after ReLU.
     """
-    x = blocks.upsample(x, (factor, factor), "decoder_resize")
+    size_hw = int(low_level.tensor.shape[1]), int(low_level.tensor.shape[2])
+    x = blocks.resize(x, size_hw, "decoder_resize")
     detail = blocks.conv(low_level, low_level_filters, "decoder_low_level")
-    joined = Feature(blocks.K.layers.Concatenate(name="decoder_concat")([x.tensor, detail.tensor]))
+    joined = blocks.concat([x, detail], "decoder_concat")
     joined = blocks.separable(joined, filters, "decoder_0")
     return blocks.separable(joined, filters, "decoder_1")

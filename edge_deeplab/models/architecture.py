@@ -1,0 +1,61 @@
+"""The architectures a model file can name: our own networks' (DeepLabConfig) and the official code's (OfficialConfig).
+
+config = architecture_from(manifest.architecture)
+model = build(keras_namespace("tf_keras"), at_size(config, (256, 256)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_deeplab.models.blocks import Blocks
+from edge_deeplab.models.counting import Count, count_traced
+from edge_deeplab.models.deeplab import DeepLabConfig, build_deeplab, trace
+from edge_deeplab.models.official import build_official, trace_official
+from edge_deeplab.models.official_config import FAMILY, OfficialConfig
+
+Architecture = DeepLabConfig | OfficialConfig
+
+
+def architecture_from(raw: Mapping[str, Any]) -> Architecture:
+    """The config that manifest.architecture holds. Raises UsageError for an unknown field."""
+    if raw.get("family") == FAMILY:
+        return OfficialConfig.from_dict(raw)
+    return DeepLabConfig.from_dict(dict(raw))
+
+
+def build(K: Any, config: Architecture, batch_size: int | None = None) -> Any:
+    """The network of a config: a K.Model from pictures (N, H, W, 3) as the manifest prepares them to logits."""
+    if isinstance(config, OfficialConfig):
+        return build_official(K, config, batch_size)
+    return build_deeplab(K, config, batch_size)
+
+
+def blocks_of(K: Any, config: Architecture) -> Blocks:
+    """The blocks that lay a network, with all they recorded."""
+    if isinstance(config, OfficialConfig):
+        return trace_official(K, config, batch_size=1).blocks
+    return trace(K, config, 1)[2]
+
+
+def at_size(config: Architecture, size_hw: tuple[int, int]) -> Architecture:
+    """The same network, and weights, for another input size."""
+    if isinstance(config, OfficialConfig):
+        return config.replace(crop_size=size_hw)
+    return config.replace(size_hw=size_hw)
+
+
+def size_of(config: Architecture) -> tuple[int, int] | None:
+    """Input height and width; None where they are free."""
+    return config.crop_size if isinstance(config, OfficialConfig) else config.size_hw
+
+
+def logits_stride_of(config: Architecture) -> int:
+    """Input pixels per logit of the built network."""
+    return 1 if isinstance(config, OfficialConfig) else config.logits_stride
+
+
+def count(config: Architecture) -> Count:
+    """Parameters and multiply-adds (convolutions only, as the official tables do); imports no Keras."""
+    return count_traced(lambda K: blocks_of(K, config))
