@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tf_keras
-from small_networks import lively_deeplab, smooth_images
+from small_networks import lively_deeplab, liven, smooth_images
 
 from edge_deeplab.calibration.calibrators import NAMES, Calibrator, choose_range
 from edge_deeplab.calibration.observers import Histogram
@@ -12,6 +12,15 @@ from edge_deeplab.quantization.graph import quantize
 from edge_deeplab.quantization.ranges import observe_histograms, set_chosen_ranges, set_ranges
 
 L = tf_keras.layers
+
+
+def two_convolutions() -> tf_keras.Model:
+    """The least network with a rectified, a signed and a summed activation."""
+    tf_keras.utils.set_random_seed(0)
+    image = tf_keras.Input((32, 32, 3))
+    x = L.ReLU(name="rectified")(L.BatchNormalization()(L.Conv2D(8, 3, padding="same", use_bias=False)(image)))
+    y = L.BatchNormalization(name="signed")(L.Conv2D(8, 1, use_bias=False)(x))
+    return liven(tf_keras.Model(image, L.Conv2D(2, 1, name="logits")(L.Add(name="summed")([x, y]))))
 
 
 def test_ranges_are_the_extremes_of_the_float_network_and_hold_zero() -> None:
@@ -54,13 +63,13 @@ def test_values_that_are_not_finite_name_their_layer() -> None:
 
 
 def test_histograms_are_those_of_the_float_networks_activations() -> None:
-    model = lively_deeplab("mobilenet_v2")
+    model = two_convolutions()
     network = quantize(model)
-    images = smooth_images(4)
+    images = smooth_images(4, size_hw=(32, 32))
     set_ranges(network, [images])
     found = observe_histograms(network, [images[:3], images[3:]], bins=64)
     assert list(found) == list(network.ranges())
-    for name in ("stem_act", "block_1_project_bn", "block_2_add", "logits"):
+    for name in ("rectified", "signed", "summed", "logits"):
         values = np.asarray(tf_keras.Model(model.input, model.get_layer(name).output)(images, training=False))
         low, high = (float(end) for end in network.ranges()[name])
         direct = Histogram.of([values], low=low, high=high, bins=64)
@@ -72,8 +81,8 @@ def test_histograms_are_those_of_the_float_networks_activations() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_calibrator_sets_every_range_to_what_it_chooses(name: str) -> None:
-    network = quantize(lively_deeplab("mobilenet_v2"))
-    images = smooth_images(4)
+    network = quantize(two_convolutions())
+    images = smooth_images(4, size_hw=(32, 32))
     passes = 0
 
     def batches() -> list[np.ndarray]:
