@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "inspect": Entry("edge_deeplab.cli.inspect_command", "command", "Show what a .tflite is made of."),
     "evaluate": Entry("edge_deeplab.cli.evaluate_command", "command", "Score a model on a folder of pairs."),
     "profile": Entry("edge_deeplab.cli.profile_command", "command", "Measure latency, memory and start-up time."),
+    "parity": Entry("edge_deeplab.cli.parity_command", "command", "Check that a device gives the same answer."),
     "blur": Entry("edge_deeplab.cli.blur_command", "command", "Put a person before a blurred or new background."),
     "webcam": Entry("edge_deeplab.cli.webcam_command", "command", "Show any model's classes over live video."),
     "demo": Entry("edge_deeplab.cli.demo_command", "command", "Blur a moving picture and time every stage."),

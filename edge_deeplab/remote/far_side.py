@@ -89,4 +89,7 @@ def _outputs(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _progress(text: str) -> None:
-    Path(PROGRESS).write_text(text)
+    """Leaves a line for whoever looks; whole at any moment, and taken away when it was seen."""
+    part = Path(PROGRESS + ".part")
+    part.write_text(text)
+    part.replace(PROGRESS)

@@ -27,7 +27,7 @@ from edge_deeplab.remote.shell import ConnectionLostError, Say, Shell
 
 LEASE_S = 600  # without a sign of the desk for so long, the guard ends the job and removes its folder
 PATIENCE_S = 300.0  # for how long a lost connection is tried again
-POLL_S = 10  # one poll waits there for so long before it reports that nothing has happened
+POLL_S = 10  # so long one poll waits there before it says that nothing has happened
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 NO_GUARD = 3  # exit status of _POLL
 
@@ -54,14 +54,15 @@ _BEGIN = (
     'sh -c "$guard" guard "$d" "$lease" "$@" </dev/null >/dev/null 2>&1 & fi; pwd -P'
 )
 _GO = 'cd -- "$1" && : >renew && : >go'
-# $1 folder, $2 seconds to wait. Says how the command ended, if it did, and then its progress.
+# $1 folder, $2 seconds to wait. Says how the command ended, if it did, and then what it wrote of its progress since.
 _POLL = (
     f'cd -- "$1" 2>/dev/null || exit {NO_GUARD}; : >renew; i=0; '
-    'until [ -e status ] || [ "$i" -ge "$2" ]; do '
+    'until [ -e status ] || [ "$i" -ge "$2" ] || { [ "$i" -gt 0 ] && [ -e progress ]; }; do '
     'if [ "$i" -lt 3 ]; then sleep 0.3 2>/dev/null || sleep 1; else sleep 1; fi; i=$((i+1)); '
     'if [ -e guard ] || [ "$i" -gt 5 ]; then '
     f'kill -0 "$(cat guard 2>/dev/null)" 2>/dev/null || exit {NO_GUARD}; fi; done; '
-    "if [ -e status ]; then cat status; else echo running; fi; cat progress 2>/dev/null || :"
+    "if [ -e status ]; then cat status; else echo running; fi; "
+    "if mv -f progress shown 2>/dev/null; then cat shown; fi"
 )
 _FETCH = 'cat -- "$1/$2"'
 _END = (
@@ -117,18 +118,16 @@ class Job:
     def finish(self, *, on_progress: Say = lambda _: None) -> int:
         """Starts the command, waits for its end and returns its exit status.
 
-        on_progress: called with what the command wrote to the file `progress`, whenever that changed.
+        on_progress: called with what the command wrote to the file `progress`, whenever it did.
         Raises: DeviceError when the guard is gone before the command ended: a restart of the device, or too little
             memory.
         """
         answer = self._patiently(lambda: self._shell.run(_GO, self.folder))
-        shown = ""
         while answer.code == 0:
             answer = self._patiently(lambda: self._shell.run(_POLL, self.folder, str(POLL_S)))
             status, _, progress = answer.text.partition("\n")
-            if answer.code == 0 and progress.strip() not in ("", shown):
-                shown = progress.strip()
-                on_progress(shown)
+            if progress.strip():
+                on_progress(progress.strip())
             if answer.code == 0 and status.strip().isdigit():
                 return int(status)
         raise DeviceError(

@@ -123,6 +123,23 @@ class Segmenter:
         """As classes, for a camera frame. frame: (H, W, 3) uint8, BGR."""
         return self._run(frame, self._reader.classes, is_bgr=True)
 
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """What the model's input holds for a picture, to run it elsewhere.
+
+        image: (H, W, 3) uint8, RGB.
+        Returns: (height, width, 3) of the model, in the raw dtype of its input, owned by the caller.
+        """
+        fitted, _ = fit_image(image, self.size_hw, self.manifest.fit, align=self._align)
+        return np.array(self._encoder.encode(fitted))
+
+    def decode_classes(self, raw: np.ndarray) -> np.ndarray:
+        """The most probable class of each pixel of a raw output, wherever it was computed.
+
+        raw: as the model's output without its batch, (h, w, C) or (h, w).
+        Returns: as classes, but over the whole input of the model: the padding of a letterbox included.
+        """
+        return self._reader.classes(raw)
+
     def _run(self, picture: np.ndarray, read: Callable[[np.ndarray], np.ndarray], *, is_bgr: bool) -> np.ndarray:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
             raise InputError(

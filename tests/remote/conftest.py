@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loopback import SSHD, SshServer
 
 from edge_deeplab.runtime.bundled import bundled_model
-from loopback import SSHD, SshServer
 
 
 @pytest.fixture(scope="module")
