@@ -22,6 +22,7 @@ from edge_deeplab.manifest import Manifest, read_manifest
 from edge_deeplab.runtime.delegates import delegation_of
 from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord, TfliteFile
 from edge_deeplab.runtime.interpreter import engine_name
+from edge_deeplab.runtime.refusals import refusals_of
 
 REQUANTIZERS = ("QUANTIZE", "DEQUANTIZE")
 # An int8 ADD's input scale over its output's, as measured on ai-edge-litert 2.3.0: XNNPACK takes what lies between
@@ -73,6 +74,7 @@ class OperatorRow:
         weight_dtype: of its largest constant, None where it has none.
         weight_scales: how many scales that constant has: 1 is per tensor, the number of channels per axis.
         is_delegated: None where the model did not load.
+        reason: why the delegate leaves it, None where it does not.
     """
 
     index: int
@@ -89,6 +91,7 @@ class OperatorRow:
     activation: str | None
     macs: int
     is_delegated: bool | None
+    reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,6 @@ class ModelReport:
         dilations: (height, width) by layer, of those that have one; SPACE_TO_BATCH in operators means lost ones.
         partitions: delegate nodes, None where the model did not load; undelegated: the rows outside of them.
         load_error: why the interpreter does not take the file, None when it does.
-        warnings: what will go wrong on some runtime although the file reads well.
         metadata: the standard TFLite metadata as plain values.
     """
 
@@ -125,7 +127,6 @@ class ModelReport:
     macs: int
     partitions: int | None
     load_error: str | None
-    warnings: tuple[str, ...]
     manifest: Manifest | None
     metadata: dict[str, Any] | None
 
@@ -166,10 +167,11 @@ def inspect_model(path: Path) -> ModelReport:
     if not model.operators:
         raise ModelError(f"{path}: has no operators")
     content = path.read_bytes()
-    partitions, outside, load_error = None, None, None
+    partitions, reasons, load_error = None, None, None
     try:
         delegation = delegation_of(path)
-        partitions, outside = delegation.partitions, delegation.outside
+        partitions = delegation.partitions
+        reasons = {refusal.index: refusal.reason for refusal in refusals_of(path, delegation)}
     except ModelError as error:
         load_error = str(error)
     left_overs, requantizers = find_left_overs(model)
@@ -187,14 +189,13 @@ def inspect_model(path: Path) -> ModelReport:
         operators=dict(Counter(operator.name for operator in model.operators).most_common()),
         tensor_types=dict(Counter(tensor.dtype for tensor in computed).most_common()),
         constant_types=dict(Counter(tensor.dtype for tensor in constants).most_common()),
-        rows=tuple(_row(operator, outside) for operator in model.operators),
+        rows=tuple(_row(operator, reasons) for operator in model.operators),
         left_overs=left_overs,
         requantizers=requantizers,
         dilations={layer_name(o): o.dilation_hw for o in model.operators if max(o.dilation_hw) > 1},
         macs=model.macs,
         partitions=partitions,
         load_error=load_error,
-        warnings=tuple(_warnings(model)),
         manifest=read_manifest(path),
         metadata=read_metadata(model),
     )
@@ -261,34 +262,6 @@ def _from_to(operator: OperatorRecord) -> str:
     return f"{taken.dtype if taken is not None else 'nothing'} to {operator.outputs[0].dtype}"
 
 
-def _warnings(model: TfliteFile) -> list[str]:
-    found = []
-    for operator in model.operators:
-        if operator.name == "ADD":
-            ratios = _input_output_ratios(operator)
-            found += [f"ADD {layer_name(operator)}: {text}" for text in map(_add_warning, ratios) if text is not None]
-    if any(operator.name == "SPACE_TO_BATCH_ND" for operator in model.operators):
-        found.append("SPACE_TO_BATCH_ND: dilated convolutions were taken apart: convert with a fixed batch of 1")
-    return found
-
-
-def _input_output_ratios(operator: OperatorRecord) -> list[float]:
-    """Each input's scale over the output's; none where they are not quantized per tensor."""
-    tensors = [*(tensor for tensor in operator.inputs if tensor is not None), operator.outputs[0]]
-    if any(tensor.scales.size != 1 for tensor in tensors):
-        return []
-    made = float(tensors[-1].scales[0])
-    return sorted({float(tensor.scales[0]) / made for tensor in tensors[:-1]})
-
-
-def _add_warning(ratio: float) -> str | None:
-    if ratio >= ABORTING_ADD_RATIO:
-        return f"an input's scale is {ratio:.3g} times its output's: the interpreter aborts; calibrate its range"
-    if not SMALLEST_ADD_RATIO <= ratio < LARGEST_ADD_RATIO:
-        return f"an input's scale is {ratio:.3g} times its output's: the delegate leaves it; calibrate its range"
-    return None
-
-
 def _used_tensors(model: TfliteFile) -> list[TensorRecord]:
     """Tensors that operators touch, each once; converters leave others behind."""
     touched = {
@@ -297,7 +270,7 @@ def _used_tensors(model: TfliteFile) -> list[TensorRecord]:
     return [tensor for tensor in model.tensors if tensor.index in touched]
 
 
-def _row(operator: OperatorRecord, outside: tuple[int, ...] | None) -> OperatorRow:
+def _row(operator: OperatorRecord, reasons: dict[int, str] | None) -> OperatorRow:
     made = _summary(operator.outputs[0])
     constants = [tensor for tensor in operator.inputs if tensor is not None and tensor.is_constant]
     weights = max(constants, key=lambda tensor: math.prod(tensor.shape), default=None)
@@ -315,7 +288,8 @@ def _row(operator: OperatorRecord, outside: tuple[int, ...] | None) -> OperatorR
         dilation_hw=operator.dilation_hw,
         activation=operator.activation,
         macs=operator.macs,
-        is_delegated=None if outside is None else operator.index not in outside,
+        is_delegated=None if reasons is None else operator.index not in reasons,
+        reason=(reasons or {}).get(operator.index),
     )
 
 

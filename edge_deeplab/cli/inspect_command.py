@@ -1,7 +1,9 @@
-"""`edge-deeplab inspect`: what a .tflite is made of, and whether it is int8 throughout."""
+"""`edge-deeplab inspect`: what a .tflite is made of, whether it is int8 throughout, what is slow or risky in it."""
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +11,13 @@ import click
 
 if TYPE_CHECKING:
     from edge_deeplab.converters.inspect import ModelReport, OperatorRow, TensorSummary
+    from edge_deeplab.converters.lint import Finding, Place
 
+DEVICES = ("xnnpack", "gpu", "edgetpu")  # converters.lint has them, too; a test holds the two together
+SEVERITIES = ("info", "warning", "error")
 LAYER_WIDTH = 48
+SHOWN_PLACES = 3
+NARROWEST, WIDEST = 60, 120  # columns that findings are folded to
 ROW_TITLES = (
     "#", "operator", "layer", "type", "shape", "scale", "zero", "weights", "stride", "rate", "fused", "Mmac", "",
 )  # fmt: skip
@@ -20,31 +27,60 @@ ROW_TITLES = (
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout in place of the tables.")
 @click.option("--brief", is_flag=True, help="Leave out the table with a row for every operator.")
-def command(model: str, as_json: bool, brief: bool) -> None:
-    """Show what a .tflite is made of: operators, types and scales, delegate partitions, manifest and metadata.
+@click.option("--lint", "only_findings", is_flag=True, help="Show the findings alone, in full.")
+@click.option(
+    "--strict",
+    type=click.Choice(SEVERITIES),
+    metavar="LEVEL",
+    help=f"Exit with 3 where there is a finding of that severity or a graver one: {', '.join(SEVERITIES)}.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=DEVICES[0],
+    show_default=True,
+    help="Where the model is to run. xnnpack is the interpreter here, which is asked; the others are judged by their"
+    " documentation.",
+)
+def command(model: str, as_json: bool, brief: bool, only_findings: bool, strict: str | None, device: str) -> None:
+    """Show what a .tflite is made of, and what in it is slow or risky on devices.
 
-    MODEL is a .tflite file or the name of a bundled model. The last line is the verdict: `full int8: yes` means that
-    every operator is int8, with no QUANTIZE or DEQUANTIZE but one at each end. A file that the interpreter does not
-    take is shown all the same, with exit code 1.
+    MODEL is a .tflite file or the name of a bundled model. Shown are operators, types and scales, what the delegate
+    leaves to plain kernels and why, manifest and metadata, and a line for every finding; with --lint, findings alone,
+    each with where it is, why it matters, its measured cost or source, and what to do. The last line is the verdict:
+    `full int8: yes` means that every operator is int8, with no QUANTIZE or DEQUANTIZE but one at each end. A file that
+    the interpreter does not take is shown all the same, with exit code 1.
     """
     from edge_deeplab.converters.inspect import inspect_model
-    from edge_deeplab.errors import ModelError
+    from edge_deeplab.converters.lint import at_or_above, lint_model
+    from edge_deeplab.errors import GateError, ModelError
     from edge_deeplab.runtime.bundled import bundled_model
+    from edge_deeplab.runtime.flatbuffer import TfliteFile
 
-    report = inspect_model(bundled_model(model))
+    path = bundled_model(model)
+    report = inspect_model(path)
+    findings = lint_model(TfliteFile.read(path), report, device=device)
     if as_json:
         import json
 
-        click.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        document = {**report.to_dict(), "device": device, "findings": [finding.to_dict() for finding in findings]}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        for line in describe(report, with_rows=not brief):
+        lines = explain(findings) if only_findings else describe(report, findings, with_rows=not brief)
+        for line in lines:
             click.echo(line)
     if report.load_error is not None:
         raise ModelError(report.load_error)
+    grave = at_or_above(findings, strict) if strict else ()
+    if grave:
+        raise GateError(
+            f"{path.name}: {_count(len(grave), 'finding')} at or above {strict}",
+            came=", ".join(finding.rule for finding in grave), allowed="none with --strict " + str(strict),
+        )  # fmt: skip
 
 
-def describe(report: ModelReport, *, with_rows: bool) -> Iterator[str]:
-    """The report as lines of text, the verdict last."""
+def describe(report: ModelReport, findings: Sequence[Finding], *, with_rows: bool) -> Iterator[str]:
+    """Report and findings as lines of text, the verdict last."""
     yield from _facts(report)
     yield ""
     yield from _table(
@@ -61,6 +97,12 @@ def describe(report: ModelReport, *, with_rows: bool) -> Iterator[str]:
     yield ""
     yield from _manifest_lines(report)
     yield from _metadata_lines(report.metadata)
+    yield ""
+    yield _tally(findings)
+    for finding in findings:
+        yield f"{finding.severity:<15}{finding.rule}: {finding.what}"
+    if findings:
+        yield f"{'':<15}--lint says where, why, at what cost and what to do"
     yield ""
     yield from _verdict(report)
 
@@ -79,9 +121,16 @@ def _facts(report: ModelReport) -> Iterator[str]:
     if report.load_error is not None:
         yield f"delegate       {report.engine} does not load this file"
         return
-    outside = ", ".join(f"{row.operator} {row.layer}" for row in report.undelegated) or "nothing"
+    outside = report.undelegated
     noun = "partition" if report.partitions == 1 else "partitions"
-    yield f"delegate       {report.partitions} {noun} ({report.engine}, XNNPACK); outside: {outside}"
+    left = f"{len(outside)} of {len(report.rows)} operators" if outside else "nothing"
+    yield f"delegate       {report.partitions} {noun} ({report.engine}, XNNPACK); outside: {left}"
+    alike: dict[tuple[str, str], list[OperatorRow]] = {}
+    for row in outside:
+        alike.setdefault((row.operator, row.reason or ""), []).append(row)
+    for (operator, reason), rows in alike.items():
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        yield f"               {operator} {_shorten(rows[0].layer)}{more}: {reason}"
 
 
 def _manifest_lines(report: ModelReport) -> Iterator[str]:
@@ -133,8 +182,6 @@ def _tensor_metadata(tensor: dict[str, Any]) -> Iterator[str]:
 
 
 def _verdict(report: ModelReport) -> Iterator[str]:
-    for warning in report.warnings:
-        yield f"warning        {warning}"
     ends = ", ".join(f"{entry.operator} {entry.dtype} ({entry.layer})" for entry in report.requantizers)
     yield f"requantize     {ends or 'no QUANTIZE or DEQUANTIZE'}"
     dtypes = sorted({entry.dtype for entry in report.left_overs})
@@ -148,6 +195,52 @@ def _verdict(report: ModelReport) -> Iterator[str]:
     count = len(report.left_overs)
     why = f" ({count} of {len(report.rows)} operators left over)" if count else ""
     yield f"full int8: {'no' if count else 'yes'}{why}"
+
+
+def explain(findings: Sequence[Finding]) -> Iterator[str]:
+    """How many findings there are, then each: what, where, why, cost, remedy, sources."""
+    yield _tally(findings)
+    for finding in findings:
+        yield ""
+        yield from _folded(finding.severity, f"{finding.rule}: {finding.what}")
+        if any(place.layer or place.detail for place in finding.places):
+            yield from _folded("  where", _places(finding.places))
+        yield from _folded("  why", finding.why)
+        if finding.cost is not None:
+            yield from _folded("  cost", finding.cost)
+        yield from _folded("  do", finding.fix)
+        for source in finding.sources:
+            yield f"{'  source':<15}{source}"  # an address is not folded
+
+
+def _tally(findings: Sequence[Finding]) -> str:
+    counts = [(sum(one.severity == severity for one in findings), severity) for severity in reversed(SEVERITIES)]
+    return "findings       " + (", ".join(_count(number, word) for number, word in counts if number) or "none")
+
+
+def _places(places: Sequence[Place]) -> str:
+    shown = [_place(place) for place in places[:SHOWN_PLACES]]
+    if len(places) > SHOWN_PLACES:
+        shown.append(f"and {len(places) - SHOWN_PLACES} more")
+    return "; ".join(shown)
+
+
+def _place(place: Place) -> str:
+    number = "" if place.index is None else f"#{place.index} "
+    name = f"{number}{place.operator} {_shorten(place.layer)}".strip()
+    return f"{name} ({place.detail})" if place.detail else name
+
+
+def _folded(title: str, text: str) -> list[str]:
+    width = min(max(shutil.get_terminal_size((WIDEST, 24)).columns, NARROWEST), WIDEST)
+    return textwrap.wrap(
+        text, width, initial_indent=f"{title:<15}", subsequent_indent=" " * 15, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 or noun == 'info' else 's'}"
 
 
 def _tensor_cells(tensor: TensorSummary) -> tuple[str, ...]:

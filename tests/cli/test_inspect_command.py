@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from handmade_tflite import Graph, Operator, Tensor, bright_segmenter
+from lint_pairs import PAIRS
 
 from edge_deeplab.cli.main import main
 from edge_deeplab.converters.publish import publish
@@ -85,7 +86,8 @@ def test_a_file_that_does_not_load_is_shown_with_exit_code_1(tmp_path: Path, cap
     path.write_bytes(graph.to_bytes())
     assert main(["inspect", str(path)]) == 1
     said = capfd.readouterr()
-    assert "does not load this file" in said.out and "warning        ADD sum" in said.out
+    assert "does not load this file" in said.out
+    assert "error          add-scales: an ADD whose input and output scales lie far apart" in said.out
     assert len(said.err.strip().splitlines()) == 1 and said.err.startswith("edge-deeplab: error: ")
 
 
@@ -98,3 +100,60 @@ def test_bad_files_are_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str
     said = capfd.readouterr()
     assert said.out == ""
     assert len(said.err.strip().splitlines()) == 1 and "bad.tflite" in said.err
+
+
+@pytest.fixture
+def swish(tmp_path: Path) -> Path:
+    path = tmp_path / "swish.tflite"
+    path.write_bytes(PAIRS["hard-swish-int8"]()[0].to_bytes())
+    return path
+
+
+def test_what_is_outside_of_the_delegate_stands_with_its_reason(swish: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(swish), "--brief"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    (place,) = (number for number, line in enumerate(lines) if line.startswith("delegate"))
+    assert lines[place].startswith("delegate       2 partitions") and lines[place].endswith("outside: 1 of 3 operators")
+    assert lines[place + 1].strip() == "HARD_SWISH net/hard_swish_1: int8 is not taken, float32 is"
+    assert "findings       3 warnings" in lines
+    assert "warning        hard-swish-int8: HARD_SWISH in int8" in lines
+
+
+def test_lint_shows_findings_alone_with_cost_remedy_and_source(swish: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(swish), "--lint"]) == 0
+    text = capfd.readouterr().out
+    assert text.startswith("findings ") and "sha256" not in text
+    for title in (
+        "  where        #1 HARD_SWISH net/hard_swish_1",
+        "  why ",
+        "  cost ",
+        "  do ",
+        "  source       https://",
+    ):
+        assert title in text
+    prose = [line for line in text.splitlines() if not line.startswith("  source")]
+    assert max(map(len, prose)) <= 120
+
+
+@pytest.mark.parametrize(("level", "code"), [("info", 3), ("warning", 3), ("error", 0)])
+def test_strict_gates_on_the_severity(swish: Path, capfd: pytest.CaptureFixture[str], level: str, code: int) -> None:
+    assert main(["inspect", str(swish), "--lint", "--strict", level]) == code
+    said = capfd.readouterr()
+    assert "hard-swish-int8" in said.out
+    assert ("at or above" in said.err) is (code == 3) and len(said.err.strip().splitlines()) <= 1
+
+
+def test_findings_are_in_the_json_too(swish: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(swish), "--json", "--device", "gpu"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["device"] == "gpu"
+    assert "hard-swish-int8" in [finding["rule"] for finding in report["findings"]]
+    assert report["rows"][1]["reason"] == "int8 is not taken, float32 is"
+
+
+@pytest.mark.parametrize("options", [["--strict", "grave"], ["--device", "npu"]])
+def test_unknown_levels_and_devices_are_usage_errors(
+    swish: Path, capfd: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main(["inspect", str(swish), *options]) == 2
+    assert options[1] in capfd.readouterr().err
