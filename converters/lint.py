@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -196,7 +196,7 @@ class Rule:
     what: str
     why: str
     fix: str
-    look: Callable[[Subject], Sequence[Place]]
+    look: Callable[[Subject], Iterable[Place]]
     sources: tuple[str, ...] = ()
 
 

@@ -8,7 +8,7 @@ What a sentence calls measured was seen on ai-edge-litert 2.3.0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -38,7 +38,7 @@ SAME_SCALE = (
 FIXED_SCALE = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0)}
 
 
-def _does_not_load(subject: Subject) -> Sequence[Place]:
+def _does_not_load(subject: Subject) -> list[Place]:
     error = subject.report.load_error
     return [] if error is None else [Place(operator="file", detail=error)]
 
