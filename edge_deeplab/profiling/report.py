@@ -18,17 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_deeplab.errors import OutputError
+from edge_deeplab.errors import InputError, OutputError
+from edge_deeplab.profiling.energy import EnergyReport
 from edge_deeplab.profiling.engine import EngineProfile, ModelFacts
 from edge_deeplab.profiling.host import Host
 from edge_deeplab.profiling.latency import LatencyStats, PairStats
+from edge_deeplab.profiling.operators import OperatorsReport
+from edge_deeplab.profiling.peaks import MachinePeaks
 from edge_deeplab.profiling.stages import StageProfile
 from edge_deeplab.profiling.startup import StartupReport
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FORMAT = 1
+FORMAT = 2  # 1 had no operators, peaks, energy, vitals, samples and date
 MIB = 1024 * 1024
 BUSY_SPREAD = 0.2  # on an idle machine the middle half of inferences lies within a few percent of the median
 
@@ -53,6 +56,24 @@ class FrameProfile:
     shows: str
     stages: StageProfile
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, those of the stages among them, ready for JSON."""
+        return {
+            "size_wh": list(self.size_wh),
+            "threads": self.threads,
+            "opencv_threads": self.opencv_threads,
+            "result": self.result,
+            "shows": self.shows,
+            **self.stages.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> FrameProfile:
+        """The profile that to_dict wrote. Raises KeyError, TypeError or ValueError for anything else."""
+        width, height = fields["size_wh"]
+        plain = {name: fields[name] for name in ("threads", "opencv_threads", "result", "shows")}
+        return cls(size_wh=(width, height), stages=StageProfile.from_dict(fields), **plain)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileReport:
@@ -63,6 +84,11 @@ class ProfileReport:
         latency: of the model alone, by number of threads.
         model_start: start, load time and memory of a process that runs the model alone.
         frame, frame_start: of the whole program; None when it was not asked for or not possible.
+        operators: time by operator; peaks: what the machine can do at best; energy: of one inference. Each None when
+            it was not asked for or not possible.
+        vitals: how the machine felt "before" and "after" (clocks, temperatures), as remote.vitals writes it.
+        measured_at: date and time, ISO 8601 with its zone; None for one made before format 2.
+        edge_deeplab: version of this package; None likewise.
         notes: what was not measured and why, and what makes the figures doubtful.
     """
 
@@ -73,31 +99,75 @@ class ProfileReport:
     model_start: StartupReport | None = None
     frame: FrameProfile | None = None
     frame_start: StartupReport | None = None
+    operators: OperatorsReport | None = None
+    peaks: MachinePeaks | None = None
+    energy: EnergyReport | None = None
+    vitals: Mapping[str, Mapping[str, Any]] | None = None
+    measured_at: str | None = None
+    edge_deeplab: str | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, ready for JSON."""
-        frame = self.frame
+        """The report as plain values, ready for JSON; from_dict reads them again."""
         return {
             "format": FORMAT,
+            "measured_at": self.measured_at,
+            "edge_deeplab": self.edge_deeplab,
             "host": self.host.to_dict(),
             "engine": {"package": self.engine[0], "version": self.engine[1]},
             "model": self.model.to_dict(),
             "latency": [profile.to_dict() for profile in self.latency],
             "model_start": self.model_start.to_dict() if self.model_start else None,
-            "frame": None
-            if frame is None
-            else {
-                "size_wh": list(frame.size_wh),
-                "threads": frame.threads,
-                "opencv_threads": frame.opencv_threads,
-                "result": frame.result,
-                "shows": frame.shows,
-                **frame.stages.to_dict(),
-            },
+            "frame": self.frame.to_dict() if self.frame else None,
             "frame_start": self.frame_start.to_dict() if self.frame_start else None,
+            "operators": self.operators.to_dict() if self.operators else None,
+            "peaks": self.peaks.to_dict() if self.peaks else None,
+            "energy": self.energy.to_dict() if self.energy else None,
+            "vitals": {when: dict(look) for when, look in self.vitals.items()} if self.vitals else None,
             "notes": list(self.notes),
         }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> ProfileReport:
+        """The report that to_dict wrote, now or before format 2. Raises InputError for anything else."""
+        try:
+            if not 1 <= int(document["format"]) <= FORMAT:
+                raise InputError("a profile of another format", came=document["format"], allowed=f"1 to {FORMAT}")
+            parts = {
+                "model_start": StartupReport.from_dict, "frame": FrameProfile.from_dict,
+                "frame_start": StartupReport.from_dict, "operators": OperatorsReport.from_dict,
+                "peaks": MachinePeaks.from_dict, "energy": EnergyReport.from_dict,
+            }  # fmt: skip
+            found = {name: read(part) for name, read in parts.items() if (part := document.get(name))}
+            return cls(
+                host=Host.from_dict(document["host"]),
+                engine=(str(document["engine"]["package"]), str(document["engine"]["version"])),
+                model=ModelFacts.from_dict(document["model"]),
+                latency=tuple(EngineProfile.from_dict(row) for row in document["latency"]),
+                vitals=document.get("vitals"),
+                measured_at=document.get("measured_at"),
+                edge_deeplab=document.get("edge_deeplab"),
+                notes=tuple(document["notes"]),
+                **found,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError("no profile", came=f"{type(error).__name__}: {error}") from error
+
+
+def read_profile(path: Path) -> ProfileReport:
+    """The report that `edge-deeplab profile --json FILE` wrote. Raises InputError naming the file for anything else."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read", came=error.strerror) from error
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON", allowed="a file of edge-deeplab profile --json") from error
+    try:
+        return ProfileReport.from_dict(document)
+    except InputError as error:
+        raise InputError(
+            f"{path}: {error.what}", came=error.came, allowed="a file of edge-deeplab profile --json"
+        ) from error
 
 
 def doubts(host: Host, latencies: Mapping[str, LatencyStats]) -> list[str]:
