@@ -6,6 +6,7 @@ convert(source, Path("portrait.tflite"), formats=("int8", "float16"), io="uint8"
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from edge_deeplab import __version__
 from edge_deeplab.calibration.artifact import CalibrationSet
+from edge_deeplab.calibration.calibrators import Calibrator
 from edge_deeplab.converters.export import FLOAT_FORMATS
 from edge_deeplab.converters.int8 import IO_TYPES, convert_int8, post_training_int8
 from edge_deeplab.converters.paths import FORMATS, check_calibration, check_free, output_path
@@ -22,7 +24,7 @@ from edge_deeplab.converters.sources import Source, run_function
 from edge_deeplab.converters.verify import FileReport, write_verified
 from edge_deeplab.errors import UsageError, nearest
 from edge_deeplab.manifest import Manifest
-from edge_deeplab.quantization.ranges import set_ranges
+from edge_deeplab.quantization.ranges import set_chosen_ranges
 from edge_deeplab.quantization.scheme import FakeQuant
 
 CALIBRATION_BATCH = 8
@@ -41,10 +43,23 @@ def test_images(size_hw: tuple[int, int], count: int = COMPARED) -> np.ndarray:
     return np.clip(tf.image.resize(coarse, size_hw, method="bicubic").numpy(), 0.0, 1.0).astype(np.float32)
 
 
-def calibration_facts(calibration: CalibrationSet) -> dict[str, Any]:
-    """What a manifest says of the samples."""
+def calibration_facts(calibration: CalibrationSet, calibrator: Calibrator | None = None) -> dict[str, Any]:
+    """What a manifest says of the samples, and of how the ranges followed from them."""
     facts = calibration.facts
-    return {"samples": len(calibration), "sha256": calibration.sha256, "seed": facts.get("seed")}
+    chosen = {} if calibrator is None else {"calibrator": str(calibrator)}
+    return {"samples": len(calibration), "sha256": calibration.sha256, "seed": facts.get("seed"), **chosen}
+
+
+def calibrated(source: Source, samples: CalibrationSet, calibrator: Calibrator | None = None) -> Source:
+    """The source with a fake-quantized network whose ranges come from samples: post-training quantization.
+
+    Raises: InputError for samples of another size; ConversionError naming the layer without an int8 form.
+    """
+    check_calibration(samples, source.size_hw)
+    network = source.quantized()
+    passes = lambda: source.real(samples.batches(CALIBRATION_BATCH))  # noqa: E731
+    set_chosen_ranges(network, passes, calibrator or Calibrator())
+    return dataclasses.replace(source, network=network)
 
 
 def _provenance(manifest: Manifest, **conversion: Any) -> Manifest:
@@ -56,8 +71,11 @@ def _provenance(manifest: Manifest, **conversion: Any) -> Manifest:
 class _Converter:
     """One source on its way to files; keeps what the formats share."""
 
-    def __init__(self, source: Source, io: str, calibration: CalibrationSet | None) -> None:
+    def __init__(
+        self, source: Source, io: str, calibration: CalibrationSet | None, calibrator: Calibrator | None
+    ) -> None:
         self.source, self.io, self.calibration = source, io, calibration
+        self.calibrator = calibrator or Calibrator()
         unit = test_images(source.size_hw) if calibration is None else next(calibration.batches(COMPARED))
         self.images = next(source.real([unit]))
         self.function = source.float_function()
@@ -84,13 +102,11 @@ class _Converter:
         if self.source.function is not None:
             return self._converter_int8()
         facts, how = None, "tuned"
+        if self.source.kind != "tuned":
+            facts, how = calibration_facts(self._samples(), self.calibrator), RANGES_LABEL
         if self.source.network is None:
-            samples = self._samples()
-            network = self.source.quantized()
-            set_ranges(network, self.source.real(samples.batches(CALIBRATION_BATCH)))
-            facts, how = calibration_facts(samples), RANGES_LABEL
-        else:
-            network = self.source.network
+            self.source = calibrated(self.source, self._samples(), self.calibrator)
+        network = self.source.quantized()
         with network.switch.set(FakeQuant.OFF):
             plain = np.asarray(network.model(self.images, training=False), np.float32)
         with network.switch.set(FakeQuant.HOLD):
@@ -124,6 +140,7 @@ def convert(
     formats: tuple[str, ...],
     io: str = "uint8",
     calibration: CalibrationSet | None = None,
+    calibrator: Calibrator | None = None,
     overwrite: bool = False,
     on_file: Callable[[FileReport], None] | None = None,
 ) -> list[FileReport]:
@@ -134,6 +151,7 @@ def convert(
         formats: some of paths.FORMATS.
         io: type of the int8 file's ends.
         calibration: needed for int8 of anything that is not tuned.
+        calibrator: how ranges follow from the samples; min-max where it is None. Not for a SavedModel.
         on_file: called after each file.
     Raises: UsageError, OutputError before any work; ConversionError, ModelError naming what cannot be.
     """
@@ -145,7 +163,11 @@ def convert(
         raise UsageError("unknown type for the ends of an int8 file", came=io, allowed=nearest(io, IO_TYPES))
     if calibration is not None:
         check_calibration(calibration, source.size_hw)
-    converter = _Converter(source, io, calibration)
+    if source.function is not None and calibrator is not None and calibrator.needs_histogram and "int8" in formats:
+        raise UsageError(
+            f"{source.path}: a SavedModel takes TFLite's own calibrator", came=str(calibrator), allowed="min-max"
+        )
+    converter = _Converter(source, io, calibration, calibrator)
     reports = []
     for name in formats:
         made = converter.int8_file() if name == "int8" else converter.float_file(name)

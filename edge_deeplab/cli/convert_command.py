@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_deeplab.cli.calibrator_option import calibrator_option
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Formats(click.ParamType):
     metavar="FILE.calib",
     help="Samples for the int8 ranges of a model that is not tuned.",
 )
+@calibrator_option
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Write what was made as JSON to stdout.")
 @foreign_options
@@ -70,6 +72,7 @@ def command(
     formats: tuple[str, ...],
     io: str,
     calibration: Path | None,
+    calibrator: str | None,
     force: bool,
     as_json: bool,
     facts: ForeignFacts,
@@ -93,12 +96,18 @@ def command(
             "int8 ranges need calibration samples",
             next_step="give --calibration FILE.calib (made by `edge-deeplab calibrate`), or --to float16",
         )
+    if calibrator is not None and (not is_untuned or "int8" not in formats):
+        why = "its ranges are set already" if not is_untuned else "float formats have no ranges"
+        raise UsageError("--calibrator: not for this", came=f"{model.name}: {why}", next_step="leave it out")
     from edge_deeplab.converters.paths import check_free, output_path
 
     for name in formats:
         check_free(output_path(output, name), overwrite=force)
     samples = check_inputs(model, calibration, facts)
-    _convert(model, output, formats, io=io, samples=samples, force=force, as_json=as_json, facts=facts)
+    _convert(
+        model, output, formats, io=io, samples=samples, calibrator=calibrator, force=force, as_json=as_json,
+        facts=facts,
+    )  # fmt: skip
 
 
 def check_inputs(model: Path, calibration: Path | None, facts: ForeignFacts) -> CalibrationSet | None:
@@ -117,12 +126,13 @@ def check_inputs(model: Path, calibration: Path | None, facts: ForeignFacts) -> 
 
 
 def _convert(
-    model: Path, output: Path, formats: tuple[str, ...], *, io: str, samples: CalibrationSet | None, force: bool,
-    as_json: bool, facts: ForeignFacts,
+    model: Path, output: Path, formats: tuple[str, ...], *, io: str, samples: CalibrationSet | None,
+    calibrator: str | None, force: bool, as_json: bool, facts: ForeignFacts,
 ) -> None:  # fmt: skip
     from edge_deeplab.cli.tensorflow_start import start_tensorflow
 
     start_tensorflow()
+    from edge_deeplab.calibration.calibrators import Calibrator
     from edge_deeplab.converters.convert import convert
     from edge_deeplab.converters.sources import open_source
 
@@ -136,7 +146,10 @@ def _convert(
         if report.left_out:
             click.echo(f"  XNNPACK leaves out {', '.join(report.left_out[:4])}", err=True)
 
-    reports = convert(source, output, formats=formats, io=io, calibration=samples, overwrite=force, on_file=show)
+    reports = convert(
+        source, output, formats=formats, io=io, calibration=samples,
+        calibrator=Calibrator.parse(calibrator) if calibrator else None, overwrite=force, on_file=show,
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps([as_dict(report) for report in reports], indent=2))
 

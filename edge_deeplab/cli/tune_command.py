@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_deeplab.cli.calibrator_option import calibrator_option
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.progress_line import ProgressLine
 
@@ -27,6 +28,7 @@ SUFFIX = ".qat"
     metavar="FILE.calib",
     help="Samples the ranges come from, made by `edge-deeplab calibrate`.",
 )
+@calibrator_option
 @click.option("--steps", type=click.IntRange(min=0), help="Training steps after that; 0 is post-training quantization.")
 @click.option(
     "--data",
@@ -52,6 +54,7 @@ SUFFIX = ".qat"
 def command(
     model: Path,
     calibration: Path,
+    calibrator: str | None,
     steps: int | None,
     pairs: tuple[Path, ...],
     backgrounds: Path | None,
@@ -79,8 +82,8 @@ def command(
     if model.suffix.lower() == SUFFIX:
         raise UsageError(f"{model}: is tuned already", next_step="tune the float model it came from")
     check_free(target, overwrite=force)
-    given_steps = {"tune.steps": steps}
-    run = resolve_run(recipe_file, pairs, backgrounds, given_steps, assignments)
+    flags = {"tune.steps": steps, "tune.calibrator": calibrator}
+    run = resolve_run(recipe_file, pairs, backgrounds, flags, assignments)
     samples = check_inputs(model, calibration, run, facts)
     _tune(model, target, samples, run, uses_teacher=not no_teacher, facts=facts)
 
@@ -134,15 +137,10 @@ def _tune(
     from edge_deeplab.cli.tensorflow_start import start_tensorflow
 
     start_tensorflow()
-    from edge_deeplab.converters.convert import (
-        CALIBRATION_BATCH,
-        COMPARED,
-        calibration_facts,
-    )
-    from edge_deeplab.converters.paths import check_calibration
+    from edge_deeplab.calibration.calibrators import Calibrator
+    from edge_deeplab.converters.convert import COMPARED, calibrated, calibration_facts
     from edge_deeplab.converters.sources import open_source
     from edge_deeplab.converters.verify import agreement
-    from edge_deeplab.quantization.ranges import set_ranges
     from edge_deeplab.quantization.scheme import FakeQuant
     from edge_deeplab.quantization.store import save_quantized, write_replacing
     from edge_deeplab.recipe import dump_recipe
@@ -151,10 +149,9 @@ def _tune(
     from edge_deeplab.training.tune_data import tuning_batches
 
     source = open_source(model, describe=facts.manifest, size_hw=facts.size_hw)
-    check_calibration(samples, source.size_hw)
-    network = source.quantized()
-    seen = set_ranges(network, source.real(samples.batches(CALIBRATION_BATCH)))
-    click.echo(f"ranges set from {seen} samples", err=True)
+    calibrator = Calibrator.parse(run.tune.calibrator)
+    network = calibrated(source, samples, calibrator).quantized()
+    click.echo(f"ranges set from {len(samples)} samples, {calibrator}", err=True)
     classes = len(source.manifest.labels)
     report = None
     checkpoint = target.with_name(f"{target.name}.checkpoint")
@@ -179,7 +176,7 @@ def _tune(
         unrounded = network.model(images, training=False)
     tuning = {
         "steps": run.tune.steps, "teacher": uses_teacher and run.tune.distillation > 0,
-        "calibration": calibration_facts(samples), "data": [folder.name for folder in run.data.train],
+        "calibration": calibration_facts(samples, calibrator), "data": [folder.name for folder in run.data.train],
         "learning_rate": run.tune.learning_rate, "batch_size": run.tune.batch_size, "seed": run.tune.seed,
     }  # fmt: skip
     manifest = source.int8_manifest

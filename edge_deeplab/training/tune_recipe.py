@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_deeplab.calibration.calibrators import METAVAR, MIN_MAX, Calibrator
+from edge_deeplab.errors import RecipeError, UsageError
 from edge_deeplab.imaging.augment import AugmentRecipe
 from edge_deeplab.recipe import check, setting
 from edge_deeplab.training.losses import LossRecipe
@@ -19,6 +21,7 @@ class TuneRecipe:
     """The [tune] table of a recipe: what tuning is asked to do after the ranges are set."""
 
     steps: int = setting(1000, low=0, help="training steps; 0 sets the ranges and trains nothing")
+    calibrator: str = setting(MIN_MAX, help=f"how ranges follow from the samples: {METAVAR}")
     batch_size: int = setting(16, low=1, help="samples a step")
     learning_rate: float = setting(2e-4, low=1e-8, high=1.0, help="AdamW's highest rate, falling along a cosine")
     warm_up: float = setting(0.05, low=0.0, high=1.0, help="share of the steps in which the rate rises")
@@ -39,6 +42,10 @@ class TuneRecipe:
 
     def __post_init__(self) -> None:
         check(self)
+        try:
+            Calibrator.parse(self.calibrator)
+        except UsageError as error:
+            raise RecipeError(f"calibrator: {error.what}", came=error.came, allowed=error.allowed) from error
 
     @property
     def frozen_from(self) -> int:
