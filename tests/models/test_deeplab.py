@@ -5,9 +5,9 @@ import pytest
 
 from edge_deeplab.errors import ModelError, UsageError
 from edge_deeplab.models import zoo
+from edge_deeplab.models.architecture import count
 from edge_deeplab.models.backbones.strides import StrideKeeper
 from edge_deeplab.models.blocks import make_divisible
-from edge_deeplab.models.architecture import count
 from edge_deeplab.models.deeplab import BACKBONES, DeepLabConfig, build_deeplab
 from edge_deeplab.models.int8_form import to_int8_form
 from edge_deeplab.models.keras_api import keras_namespace
