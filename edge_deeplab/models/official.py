@@ -70,9 +70,9 @@ def _backbone(blocks: Blocks, image: Feature, config: OfficialConfig) -> Endpoin
         return build_mobilenet_v2(
             blocks, image, width=width, output_stride=stride, width_divisor=divisor, taps="depthwise"
         )
-    # the official code does not read the multiplier for these
+    # divisible_by is MobileNetV2's alone: the official code deletes it here
     return build_mobilenet_v3(
-        blocks, image, variant=variant.removesuffix("_seg"), width=1.0, output_stride=stride, width_divisor=8,
+        blocks, image, variant=variant.removesuffix("_seg"), width=width, output_stride=stride, width_divisor=8,
         taps="depthwise",
     )  # fmt: skip
 
