@@ -85,15 +85,21 @@ def read_start(run: TrainRun) -> Starting | None:
     if run.model.backbone in EFFICIENTNETS:
         return read_efficientnet(run)
     from edge_deeplab.cli.tensorflow_start import quiet_native_stderr
-    from edge_deeplab.converters.pretrained import read_foreign_backbone
-    from edge_deeplab.converters.transplant import batch_norm_names, transplant
+    from edge_deeplab.converters.pretrained import files_of, read_foreign_backbone
+    from edge_deeplab.converters.transplant import check_fit, transplant, unsettled_batch_norms
+    from edge_deeplab.models.architecture import official_names
 
     assert run.start.backbone is not None
-    with quiet_native_stderr():  # a frozen graph is read by TensorFlow
+    with quiet_native_stderr():  # TensorFlow's files are read by TensorFlow
         backbone = read_foreign_backbone(run.start.backbone)
-    digest = hashlib.sha256(run.start.backbone.read_bytes()).hexdigest()
-    unsettled = batch_norm_names() if backbone.is_folded else frozenset()
-    return Starting(f"{run.start.backbone.name} sha256 {digest}", lambda fresh: transplant(backbone, fresh), unsettled)
+    official = official_names(run.model)
+    check_fit(backbone, official)  # before the data are looked at
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files_of(run.start.backbone))).hexdigest()
+    return Starting(
+        f"{run.start.backbone.name} sha256 {digest}",
+        lambda fresh: transplant(backbone, fresh, official),
+        unsettled_batch_norms(backbone, official),
+    )
 
 
 def read_efficientnet(run: TrainRun) -> Starting:

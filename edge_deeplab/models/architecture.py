@@ -39,6 +39,13 @@ def blocks_of(K: Any, config: Architecture) -> Blocks:
     return trace(K, config, 1)[2]
 
 
+def official_names(config: Architecture) -> dict[str, tuple[str, ...]]:
+    """Layer name -> its variables in the official code, for the layers that code has; imports no Keras."""
+    names: dict[str, tuple[str, ...]] = {}
+    count_traced(lambda K: names.update(blocks_of(K, config).official))
+    return names
+
+
 def at_size(config: Architecture, size_hw: tuple[int, int]) -> Architecture:
     """The same network, and weights, for another input size."""
     if isinstance(config, OfficialConfig):

@@ -15,7 +15,7 @@ from edge_deeplab.errors import UsageError, nearest
 from edge_deeplab.models.backbones.endpoints import Endpoints
 from edge_deeplab.models.backbones.mobilenet_v2 import build_mobilenet_v2
 from edge_deeplab.models.backbones.mobilenet_v3 import TABLES, build_mobilenet_v3
-from edge_deeplab.models.backbones.resnet_v1 import build_resnet_v1
+from edge_deeplab.models.backbones.resnet_v1 import KERAS_VARIANTS, VARIANTS, build_resnet_v1
 from edge_deeplab.models.backbones.strides import OUTPUT_STRIDES
 from edge_deeplab.models.backbones.xception import build_xception
 from edge_deeplab.models.blocks import BATCH_NORM_MOMENTUM, Blocks, Feature
@@ -68,11 +68,7 @@ FAMILIES = (
     Family(_mobilenet_v2, ("mobilenet_v2",), has_width=True),
     Family(_mobilenet_v3, tuple(sorted(TABLES)), has_width=True),
     Family(_xception, ("xception_41", "xception_65", "xception_71"), has_multi_grid=True),
-    Family(
-        _resnet_v1,
-        tuple(f"resnet_v1_{depth}{root}" for depth in (18, 50, 101) for root in ("", "_beta")),
-        has_multi_grid=True,
-    ),
+    Family(_resnet_v1, (*VARIANTS, *KERAS_VARIANTS), has_multi_grid=True),
 )
 BACKBONES = {name: family for family in FAMILIES for name in family.names}
 FORMS = ("training", "int8")

@@ -63,7 +63,10 @@ class OptimizerRecipe:
 class StartRecipe:
     """The [start] table: where the weights begin."""
 
-    backbone: Path | None = setting(None, help="MobileNetV2 weights: a float .tflite or a frozen graph")
+    backbone: Path | None = setting(
+        None,
+        help="weights of a backbone: a .tflite, a TensorFlow 1 frozen graph or checkpoint, a keras.applications file",
+    )
     model: Path | None = setting(None, help="a .keras file of ours with the same network, to go on from")
 
     def __post_init__(self) -> None:

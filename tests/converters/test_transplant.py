@@ -10,8 +10,9 @@ import pytest
 from mobilenet_reference import psnr_db, rebuild
 
 from edge_deeplab.converters.pretrained import read_foreign_backbone
-from edge_deeplab.converters.transplant import transplant
+from edge_deeplab.converters.transplant import transplant, unsettled_batch_norms
 from edge_deeplab.errors import ConversionError
+from edge_deeplab.models.architecture import official_names
 from edge_deeplab.models.deeplab import DeepLabConfig, build_deeplab
 from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.models.transfer import assign_weights, weights_of
@@ -23,12 +24,18 @@ SIZE = 128
 SAME_DB = 80.0
 
 
-def network(width_divisor: int, K: object) -> object:
-    config = DeepLabConfig(
+def config_of(width_divisor: int = 8) -> DeepLabConfig:
+    return DeepLabConfig(
         backbone="mobilenet_v2", width=0.5, width_divisor=width_divisor, size_hw=(SIZE, SIZE),
         aspp_filters=8, decoder_filters=8, low_level_filters=8,
     )  # fmt: skip
-    return build_deeplab(K, config)
+
+
+def network(width_divisor: int, K: object) -> object:
+    return build_deeplab(K, config_of(width_divisor))
+
+
+NAMES = official_names(config_of())  # other widths have the same
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,7 @@ def test_the_foreign_features_come_out_first(shared: Path, picture: np.ndarray, 
     K = keras_namespace("tf_keras")
     backbone = read_foreign_backbone(shared / name)
     model = network(width_divisor, K)
-    assign_weights(model, transplant(backbone, weights_of(model)))
+    assign_weights(model, transplant(backbone, weights_of(model), NAMES))
     # stride 2 in the stem and in the depthwise of blocks 1 and 3 (layers 4 and 10)
     strides = [2 if layer in (0, 4, 10) else 1 for layer in range(12)]
     oracle = rebuild(backbone, picture * 2 - 1, strides, [1] * 12, blocks=4)
@@ -63,8 +70,8 @@ def test_another_epsilon_moves_into_the_variance(shared: Path) -> None:
     K = keras_namespace("tf_keras")
     fresh = weights_of(network(1, K))
     backbone = read_foreign_backbone(shared / FROZEN)
-    plain = transplant(backbone, fresh)["block_5_project_bn"]
-    moved = transplant(dataclasses.replace(backbone, batch_norm_epsilon=0.01), fresh)["block_5_project_bn"]
+    plain = transplant(backbone, fresh, NAMES)["block_5_project_bn"]
+    moved = transplant(dataclasses.replace(backbone, batch_norm_epsilon=0.01), fresh, NAMES)["block_5_project_bn"]
     np.testing.assert_allclose(moved[3] - plain[3], 0.01 - 0.001, rtol=1e-3)
 
 
@@ -72,7 +79,7 @@ def test_the_heads_keep_their_fresh_values(shared: Path) -> None:
     K = keras_namespace("tf_keras")
     model = network(8, K)
     fresh = weights_of(model)
-    weights = transplant(read_foreign_backbone(shared / FROZEN), fresh)
+    weights = transplant(read_foreign_backbone(shared / FROZEN), fresh, NAMES)
     assert weights.keys() == fresh.keys()
     for name, arrays in weights.items():
         assert [array.shape for array in arrays] == [array.shape for array in fresh[name]]
@@ -85,12 +92,19 @@ def test_a_wider_file_is_refused_with_the_layer(shared: Path) -> None:
     config = DeepLabConfig(backbone="mobilenet_v2", width=0.35, size_hw=(64, 64), aspp_filters=8, decoder_filters=8)
     model = build_deeplab(K, config)
     with pytest.raises(ConversionError, match="does not fit layer"):
-        transplant(read_foreign_backbone(shared / FROZEN), weights_of(model))
+        transplant(read_foreign_backbone(shared / FROZEN), weights_of(model), official_names(config))
 
 
 def test_another_backbone_is_refused(shared: Path) -> None:
     K = keras_namespace("tf_keras")
     config = DeepLabConfig(backbone="mobilenet_v3_small", size_hw=(64, 64), aspp_filters=8, decoder_filters=8)
     model = build_deeplab(K, config)
-    with pytest.raises(ConversionError, match=r"does not fit layer|it has no layer"):
-        transplant(read_foreign_backbone(shared / FROZEN), weights_of(model))
+    with pytest.raises(ConversionError, match=r"weights of mobilenet_v2.*set model\.backbone to mobilenet_v2"):
+        transplant(read_foreign_backbone(shared / FROZEN), weights_of(model), official_names(config))
+
+
+def test_only_a_folded_backbone_leaves_batch_norms_unsettled(shared: Path) -> None:
+    assert unsettled_batch_norms(read_foreign_backbone(shared / FROZEN), NAMES) == frozenset()
+    unsettled = unsettled_batch_norms(read_foreign_backbone(shared / FLOAT), NAMES)
+    assert unsettled == {name for name in NAMES if name.endswith("_bn") and name.startswith(("stem", "block_"))}
+    assert len(unsettled) == 51

@@ -37,36 +37,37 @@ DEPTHS = {
     "resnet_v1_101": Depth((3, 4, 23, 3), True, (64, 64, 128)),
 }
 VARIANTS = tuple(f"{depth}{root}" for depth in DEPTHS for root in ("", "_beta"))
+# As keras.applications has them: only the max pool's padding differs.
+KERAS_VARIANTS = {"resnet50": "resnet_v1_50", "resnet101": "resnet_v1_101"}
 
 
 def build_resnet_v1(
-    blocks: Blocks, image: Feature, *, variant: str, output_stride: int,
-    multi_grid: tuple[int, ...] | None = None, is_pool_symmetric: bool = False,
-) -> Endpoints:  # fmt: skip
+    blocks: Blocks, image: Feature, *, variant: str, output_stride: int, multi_grid: tuple[int, ...] | None = None
+) -> Endpoints:
     """The features of ResNet v1.
 
     Args:
         image: (N, H, W, 3) float32 RGB: the mean subtracted for the plain variants, -1..1 for the beta ones.
         variant: "resnet_v1_18", "resnet_v1_50" or "resnet_v1_101", with "_beta" for three 3x3 instead of the first 7x7;
-            without it, also the scope of the official variables.
+            without it, also the scope of the official variables. "resnet50" and "resnet101" are the plain ones as
+            keras.applications has them: their max pool is padded on all sides, which on even sizes is one pixel off
+            the official SAME. Weights of either fit the other.
         output_stride: 8, 16 or 32 (DeepLab's D8 and D16 are 8 and 16); strides past it become atrous rates.
         multi_grid: factors of the rate in the last block's units: three, two for 18 layers; None for ones. (1, 2, 4) is
             MG-124.
-        is_pool_symmetric: pads the max pool on all sides, as keras.applications does. The official code's SAME differs
-            from it on even sizes, by one pixel.
     Returns: the features, (N, h, w, 2048), or 512 for 18 layers, after ReLU, and for the strides 4, 8 and 16 the
         residual branch before addition and ReLU, in the unit before the one with the stride (18 layers: the first).
     Raises: UsageError for another variant, stride or multi-grid.
     """
-    if variant not in VARIANTS:
-        raise UsageError("ResNet v1", came=variant, allowed=nearest(variant, VARIANTS))
-    scope = variant.removesuffix("_beta")
+    if variant not in (*VARIANTS, *KERAS_VARIANTS):
+        raise UsageError("ResNet v1", came=variant, allowed=nearest(variant, (*VARIANTS, *KERAS_VARIANTS)))
+    scope = KERAS_VARIANTS.get(variant, variant.removesuffix("_beta"))
     depth = DEPTHS[scope]
     grid = check_multi_grid(multi_grid, depth.units[-1])
     blocks.epsilon, blocks.momentum = EPSILON, MOMENTUM
     keeper = StrideKeeper(output_stride)
-    x = _root(blocks, image, depth, is_beta=variant != scope, stride=keeper.step(2)[0], scope=scope)
-    x = _max_pool(blocks, x, stride=keeper.step(2)[0], is_symmetric=is_pool_symmetric)
+    x = _root(blocks, image, depth, is_beta=variant.endswith("_beta"), stride=keeper.step(2)[0], scope=scope)
+    x = _max_pool(blocks, x, stride=keeper.step(2)[0], is_symmetric=variant in KERAS_VARIANTS)
     unit: Callable[..., tuple[Feature, Feature]] = _bottleneck if depth.has_bottlenecks else _lite_bottleneck
     low_level: dict[int, Feature] = {}
     for block, (channels, units) in enumerate(zip(BLOCK_CHANNELS, depth.units), start=1):
