@@ -88,8 +88,7 @@ def _over_ssh(target: SshTarget, where: TargetOptions, model: Path, request: Pro
 
 
 def _over_adb(target: AdbTarget, where: TargetOptions, model: Path, request: ProfileRequest) -> Shown:
-    from edge_deeplab.remote.android import profile_android
-    from edge_deeplab.remote.native import render_native
+    from edge_deeplab.remote.native import profile_android, render_native
 
     made = profile_android(target, model, where.runner, request, say=_say)
     place = f"{target}, {made.device.name}"

@@ -29,9 +29,8 @@ import numpy as np
 from edge_deeplab.errors import DeviceError, ModelError, UsageError
 from edge_deeplab.profiling.engine import EngineProfile, ModelFacts
 from edge_deeplab.profiling.host import Host
-from edge_deeplab.profiling.latency import LatencyStats
 from edge_deeplab.profiling.report import ProfileReport, doubts
-from edge_deeplab.profiling.startup import StartupReport, StartupStep
+from edge_deeplab.profiling.startup import StartupReport
 from edge_deeplab.remote import far_side
 from edge_deeplab.remote.address import SshTarget
 from edge_deeplab.remote.bundle import make_bundle
@@ -183,17 +182,16 @@ def profile_there(place: Place, model: Path, request: ProfileRequest) -> RemoteP
     """Measures a model file there. Raises: DeviceError; ModelError when the model does not work there."""
     document, _ = _run(place, model, {"job": "profile", **dataclasses.asdict(request)}, None)
     with _checked(place):
-        host, before, after = _host(document["host"]), *_vitals(document)
-        latency = tuple(
-            EngineProfile(**{**row, "latency": LatencyStats(**row["latency"])}) for row in document["latency"]
-        )
+        host, before, after = Host.from_dict(document["host"]), *_vitals(document)
+        latency = tuple(EngineProfile.from_dict(row) for row in document["latency"])
+        start = document["model_start"]
         noise = {f"{row.threads} thread(s)": row.latency for row in latency}
         report = ProfileReport(
             host=host,
             engine=(document["engine"][0], document["engine"][1]),
-            model=dataclasses.replace(_facts(document["model"]), file=model.name),
+            model=dataclasses.replace(ModelFacts.from_dict(document["model"]), file=model.name),
             latency=latency,
-            model_start=_start(document["model_start"]),
+            model_start=StartupReport.from_dict(start) if start else None,
             notes=(*doubts(host, noise), *changes(before, after)),
         )
     return RemoteProfile(place=place.name, report=report, before=before, after=after)
@@ -221,8 +219,8 @@ def outputs_there(
             raise ValueError("not as many outputs as samples")
         before, after = _vitals(document)
         return RemoteOutputs(
-            place=place.name, host=_host(document["host"]), engine=(document["engine"][0], document["engine"][1]),
-            raw=outputs, before=before, after=after,
+            place=place.name, host=Host.from_dict(document["host"]), raw=outputs, before=before, after=after,
+            engine=(document["engine"][0], document["engine"][1]),
         )  # fmt: skip
 
 
@@ -265,26 +263,6 @@ def _checked(place: Place) -> Iterator[None]:
         raise DeviceError(
             f"{place.name}: its result cannot be read", came=f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _host(document: dict[str, Any]) -> Host:
-    known = {field.name: document[field.name] for field in dataclasses.fields(Host)}
-    return Host(**{**known, "flags": tuple(known["flags"]), "governors": tuple(known["governors"])})
-
-
-def _facts(document: dict[str, Any]) -> ModelFacts:
-    ends = {
-        side: tuple((str(name), tuple(map(int, shape)), str(dtype)) for name, shape, dtype in document[side])
-        for side in ("inputs", "outputs")
-    }
-    known = {field.name: document[field.name] for field in dataclasses.fields(ModelFacts)}
-    return ModelFacts(**{**known, **ends, "uncounted": tuple(document["uncounted"])})
-
-
-def _start(document: dict[str, Any] | None) -> StartupReport | None:
-    if document is None:
-        return None
-    return StartupReport(steps=tuple(StartupStep(**step) for step in document["steps"]), runs=document["runs"])
 
 
 def _vitals(document: dict[str, Any]) -> tuple[Vitals, Vitals]:
