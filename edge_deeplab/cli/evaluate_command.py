@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from edge_deeplab.cli.predictors import Predictor
     from edge_deeplab.data.pairs import Pair
+    from edge_deeplab.evaluation.inference import Look
     from edge_deeplab.evaluation.report import Row
+    from edge_deeplab.evaluation.runner import ClassReport, EvaluationReport
 
 PERSON, CLASSES = "person", "classes"
 PIPE_WIDTH = 120  # columns of the table where no terminal says how many it has
@@ -36,6 +38,18 @@ TO_STDOUT = "-"
     help=f"What is scored. [{PERSON} where every model knows a person, else {CLASSES}]",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N pictures, spread evenly over the names.")
+@click.option(
+    "--scales",
+    metavar="X,Y,...",
+    help="Average the probabilities over these sizes of the picture, e.g. 0.75,1,1.5. [1]",
+)
+@click.option("--flip", is_flag=True, help="Average them over the picture and its mirror image, too.")
+@click.option(
+    "--window",
+    is_flag=True,
+    help="Take the picture at its own size in overlapping windows of the model's size, not shrunk to it as a whole.",
+)
+@click.option("--overlap", type=float, metavar="X", help="Of neighbouring windows, a share of their side. [0.333]")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the LiteRT engine.")
 @click.option(
     "--min-person-iou", type=click.FloatRange(0, 1), metavar="X", help="Exit with 3 where a model has less than this."
@@ -51,6 +65,10 @@ def command(
     data: Path,
     score: str | None,
     limit: int | None,
+    scales: str | None,
+    flip: bool,
+    window: bool,
+    overlap: float | None,
     threads: int,
     min_person_iou: float | None,
     min_mean_iou: float | None,
@@ -71,6 +89,9 @@ def command(
 
     Each is the mean over the pictures, at their own size, person where its probability is above 0.5.
     With --score classes, mean IoU is that of PASCAL VOC: over all pixels, label 255 left out.
+
+    --scales, --flip and --window show how much more looks at a picture gain, at so many times the cost. Scale 1 is the
+    model's own size, with --window the picture's; what does not fit the model is taken in windows of its size.
     """
     from edge_deeplab.cli.predictors import open_predictor, refuse_idle_facts
     from edge_deeplab.data.pairs import PairsFolder
@@ -81,6 +102,7 @@ def command(
         raise OutputError(f"{target}: exists already", next_step="choose another name, or pass --force")
     if target and not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written", came=f"no folder {target.parent}")
+    look = read_look(scales, flip=flip, window=window, overlap=overlap)
     refuse_idle_facts(list(models), facts)
     pairs = spread(PairsFolder(data).pairs, limit)
     with contextlib.ExitStack() as stack:
@@ -89,8 +111,10 @@ def command(
             predictors.append(open_predictor(model, facts, threads=threads))
             stack.callback(predictors[-1].close)
         score = choose_score(score, predictors, min_person_iou)
-        rows = [score_model(name, predictor, pairs, score) for name, predictor in zip(row_names(models), predictors)]
-    document = describe(rows, predictors, score, data=data, threads=threads)
+        rows = [
+            score_model(name, predictor, pairs, score, look) for name, predictor in zip(row_names(models), predictors)
+        ]
+    document = describe(rows, predictors, score, look, data=data, threads=threads)
     if target:
         from edge_deeplab.profiling.report import write_json
 
@@ -100,8 +124,27 @@ def command(
 
         click.echo(to_json(document), nl=False)
     else:
-        show(rows, score, title=f"{data.name}: {len(pairs)} pictures")
+        looked = "" if look.is_plain else f"; {look}"
+        show(rows, score, title=f"{data.name}: {len(pairs)} pictures{looked}")
     hold_gates(rows, {"person_iou": min_person_iou, "mean_iou": min_mean_iou})
+
+
+def read_look(scales: str | None, *, flip: bool, window: bool, overlap: float | None) -> Look:
+    """The options of how a picture is looked at as one object. Raises UsageError for what is not allowed."""
+    from edge_deeplab.errors import UsageError
+    from edge_deeplab.evaluation.inference import Look
+
+    given: dict[str, Any] = {"flip": flip, "window": window}
+    if scales is not None:
+        try:
+            given["scales"] = tuple(float(part) for part in scales.split(","))
+        except ValueError as error:
+            raise UsageError("--scales", came=scales, allowed="numbers with commas between, e.g. 0.75,1,1.5") from error
+    if overlap is not None:
+        if not window and given.get("scales", (1.0,)) == (1.0,):
+            raise UsageError("--overlap: there are no windows", next_step="add --window, or --scales other than 1")
+        given["overlap"] = overlap
+    return Look(**given)
 
 
 def spread(pairs: tuple[Pair, ...], limit: int | None) -> tuple[Pair, ...]:
@@ -139,16 +182,23 @@ def choose_score(score: str | None, predictors: list[Predictor], min_person_iou:
 def score_model(name: str, predictor: Predictor, pairs: tuple[Pair, ...], score: str) -> Row[Any]:
     """Runs one model over the pairs, with a bar on stderr."""
     from edge_deeplab.evaluation.report import Row
+
+    with progress_bar(name, total=len(pairs)) as on_progress:
+        report = score_pairs(predictor, pairs, score, on_progress=on_progress)
+    return Row(name=name, kind=predictor.kind, size_hw=predictor.manifest.size_hw, report=report)
+
+
+def score_pairs(
+    predictor: Predictor, pairs: tuple[Pair, ...], score: str, *, on_progress: Callable[[int], None]
+) -> EvaluationReport | ClassReport:
+    """The figures of one model on the pairs, for PERSON or for CLASSES."""
     from edge_deeplab.evaluation.runner import evaluate_classes, evaluate_pairs
 
+    if score == PERSON:
+        return evaluate_pairs(person_masks(pairs), predictor.matte, on_progress=on_progress)
     labels = predictor.manifest.labels
-    with progress_bar(name, total=len(pairs)) as on_progress:
-        if score == PERSON:
-            report: Any = evaluate_pairs(person_masks(pairs), predictor.matte, on_progress=on_progress)
-        else:
-            labelled = ((pair.name, *pair.read(classes=len(labels))) for pair in pairs)
-            report = evaluate_classes(labelled, predictor.probabilities, labels, on_progress=on_progress)
-    return Row(name=name, kind=predictor.kind, size_hw=predictor.manifest.size_hw, report=report)
+    labelled = ((pair.name, *pair.read(classes=len(labels))) for pair in pairs)
+    return evaluate_classes(labelled, predictor.probabilities, labels, on_progress=on_progress)
 
 
 def person_masks(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -165,7 +215,7 @@ def person_masks(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, np.ndarray, np.
 
 
 def describe(
-    rows: list[Row[Any]], predictors: list[Predictor], score: str, *, data: Path, threads: int
+    rows: list[Row[Any]], predictors: list[Predictor], score: str, look: Look, *, data: Path, threads: int
 ) -> dict[str, Any]:
     """Everything as plain values: what ran on what, the figures, and those of every picture."""
     import hashlib
@@ -177,6 +227,7 @@ def describe(
         "format": 1,
         "edge_deeplab": __version__,
         "score": score,
+        "look": look.to_dict(),
         "data": data.resolve().name,
         "engine": list(engine_name()),
         "threads": threads,

@@ -191,6 +191,34 @@ def test_the_input_range_given_is_the_one_used(
         assert found == pytest.approx(expected) if expected else found < 0.5
 
 
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        (["--flip"], "mirrored"),
+        (["--window", "--overlap", "0.5"], "windows"),
+        (["--scales", "0.5,1,2", "--flip"], "scales 0.5, 1, 2, mirrored"),
+    ],
+)
+def test_more_looks_at_a_picture_change_nothing_for_a_model_that_knows_red(
+    data: Path, models: dict[str, Path], capsys: pytest.CaptureFixture[str], options: list[str], title: str
+) -> None:
+    """It judges each pixel by itself; only resampling at the box's edges can differ, and there by half a pixel."""
+    code, out, _ = run(capsys, models["red.tflite"], "--data", data, *options)
+    assert code == 0 and f"5 pictures; {title}" in out
+    (row,) = (line.split() for line in out.splitlines() if "red.tflite" in line)
+    assert float(row[4]) == pytest.approx(PERSON_IOU, abs=0.005)
+
+
+def test_json_says_how_pictures_were_looked_at(
+    data: Path, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--scales", "0.75,1.5", "--window", "--score", "classes", "--json", "-"]
+    code, out, _ = run(capsys, models["red.tflite"], "--data", data, *options)
+    assert code == 0
+    look = json.loads(out)["look"]
+    assert look == {"scales": [0.75, 1.5], "flip": False, "window": True, "overlap": pytest.approx(1 / 3)}
+
+
 def test_classes_are_scored_over_all_pixels(
     data: Path, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +259,10 @@ def test_bad_requests_are_one_line(
         (1, "fixed size", [theirs, "--data", data, *FOREIGN, "--size", "32"]),
         (2, "no person class", [theirs, "--data", data, *FOREIGN, "--labels", "a,b", "--score", "person"]),
         (2, "use --min-mean-iou", [ours, "--data", data, "--score", "classes", "--min-person-iou", "0.5"]),
+        (2, "--scales; came 1;2", [ours, "--data", data, "--scales", "1;2"]),
+        (2, "scales; came 1, 20", [ours, "--data", data, "--scales", "1,20"]),
+        (2, "--overlap: there are no windows", [ours, "--data", data, "--overlap", "0.5"]),
+        (2, "overlap of windows; came 1", [ours, "--data", data, "--window", "--overlap", "1"]),
     ]
     for code, words, arguments in cases:
         came, line = refused(capsys, *arguments)
