@@ -179,26 +179,28 @@ def choose_score(score: str | None, predictors: list[Predictor], min_person_iou:
     return score
 
 
-def score_model(name: str, predictor: Predictor, pairs: tuple[Pair, ...], score: str) -> Row[Any]:
+def score_model(name: str, predictor: Predictor, pairs: tuple[Pair, ...], score: str, look: Look) -> Row[Any]:
     """Runs one model over the pairs, with a bar on stderr."""
     from edge_deeplab.evaluation.report import Row
 
     with progress_bar(name, total=len(pairs)) as on_progress:
-        report = score_pairs(predictor, pairs, score, on_progress=on_progress)
+        report = score_pairs(predictor, pairs, score, look, on_progress=on_progress)
     return Row(name=name, kind=predictor.kind, size_hw=predictor.manifest.size_hw, report=report)
 
 
 def score_pairs(
-    predictor: Predictor, pairs: tuple[Pair, ...], score: str, *, on_progress: Callable[[int], None]
+    predictor: Predictor, pairs: tuple[Pair, ...], score: str, look: Look, *, on_progress: Callable[[int], None]
 ) -> EvaluationReport | ClassReport:
     """The figures of one model on the pairs, for PERSON or for CLASSES."""
     from edge_deeplab.evaluation.runner import evaluate_classes, evaluate_pairs
 
+    manifest = predictor.manifest
+    predict = predictor.matte if score == PERSON else predictor.probabilities
+    predict = look.over(predict, crop_hw=manifest.size_hw, fit=manifest.fit)
     if score == PERSON:
-        return evaluate_pairs(person_masks(pairs), predictor.matte, on_progress=on_progress)
-    labels = predictor.manifest.labels
-    labelled = ((pair.name, *pair.read(classes=len(labels))) for pair in pairs)
-    return evaluate_classes(labelled, predictor.probabilities, labels, on_progress=on_progress)
+        return evaluate_pairs(person_masks(pairs), predict, on_progress=on_progress)
+    labelled = ((pair.name, *pair.read(classes=len(manifest.labels))) for pair in pairs)
+    return evaluate_classes(labelled, predict, manifest.labels, on_progress=on_progress)
 
 
 def person_masks(pairs: tuple[Pair, ...]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

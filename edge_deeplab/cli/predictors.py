@@ -159,6 +159,17 @@ class _KerasPredictor:
         """As Predictor.close: Keras frees it with the last name that holds it."""
 
 
+def network_predictor(path: Path, kind: str, manifest: Manifest, run: Callable[[np.ndarray], Any]) -> Predictor:
+    """A network in memory as a predictor.
+
+    Args:
+        path: the file it came from, for messages.
+        run: (1, H, W, 3) float32 in the manifest's real range -> (1, h, w, classes).
+    Raises: ModelError when its output does not fit the manifest.
+    """
+    return _KerasPredictor(path, kind, manifest, run)
+
+
 def _open_own_keras(path: Path, manifest: Manifest) -> Predictor:
     from edge_deeplab.models.keras_api import keras_namespace
     from edge_deeplab.models.store import rebuild
