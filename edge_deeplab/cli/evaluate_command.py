@@ -195,8 +195,8 @@ def score_pairs(
     from edge_deeplab.evaluation.runner import evaluate_classes, evaluate_pairs
 
     manifest = predictor.manifest
-    predict = predictor.matte if score == PERSON else predictor.probabilities
-    predict = look.over(predict, crop_hw=manifest.size_hw, fit=manifest.fit)
+    one_look = predictor.matte if score == PERSON else predictor.probabilities
+    predict = look.over(one_look, crop_hw=manifest.size_hw, fit=manifest.fit)
     if score == PERSON:
         return evaluate_pairs(person_masks(pairs), predict, on_progress=on_progress)
     labelled = ((pair.name, *pair.read(classes=len(manifest.labels))) for pair in pairs)
