@@ -31,6 +31,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "models": Entry("edge_deeplab.cli.models_command", "command", "List the networks, their size and their cost."),
     "train": Entry("edge_deeplab.cli.train_command", "command", "Train a network from a recipe on a folder of pairs."),
+    "import": Entry("edge_deeplab.cli.import_command", "command", "Bring in a TF1 checkpoint, graph or .tflite."),
     "calibrate": Entry("edge_deeplab.cli.calibrate_command", "command", "Pick the samples that int8 ranges come from."),
     "tune": Entry("edge_deeplab.cli.tune_command", "command", "Set a model's int8 ranges and tune it with them."),
     "convert": Entry("edge_deeplab.cli.convert_command", "command", "Write float32, float16, dynamic or int8 TFLite."),
