@@ -1,6 +1,7 @@
 # Every target makes .venv when it is missing. `demo` takes the light device install; the others add what dev needs.
 #   make demo    a blurred video of a moving picture, a contact sheet and a timing table, under demo/
 #   make test    the tests
+#   make test-arm64  the bundled model on 64-bit Arm, by qemu, against this machine; makes .arm64 (mmdebstrap, qemu-user)
 #   make check   style, types, floors between the folders, contents of the wheel
 #   make bench   the comparisons in benchmarks/; makes .venv-peer, where MediaPipe lives
 #   make model   the bundled model again, from its recipe; DATA=folder with data/ and models/, hours of training
@@ -15,7 +16,7 @@ RUN ?= runs/portrait
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: demo test check bench model clean
+.PHONY: demo test test-arm64 check bench model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -38,6 +39,13 @@ demo: .venv/light
 
 test: .venv/dev
 	$(PYTHON) -m pytest -q
+
+.arm64/made: tests/arm64/make_root.sh constraints/constraints.txt .venv/made
+	rm -f $@
+	tests/arm64/make_root.sh .arm64 $(PYTHON)
+
+test-arm64: .venv/dev .arm64/made
+	$(PYTHON) -m pytest -q tests/arm64
 
 # import-linter and mypy do not follow the folders that setuptools maps into the package, so they read an installed copy.
 check: .venv/dev

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import SSHD, SshServer
+from loopback_ssh import SSHD, SshServer
 
 from edge_deeplab.runtime.bundled import bundled_model
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from adbd import ADB, ARM64_ELF, AdbDevice
-from loopback import free_port, wait_until
+from loopback_ssh import free_port, wait_until
 
 from edge_deeplab.cli.main import main
 from edge_deeplab.errors import InputError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import SshServer, free_port, running_with, wait_until
+from loopback_ssh import SshServer, free_port, running_with, wait_until
 
 from edge_deeplab.cli.main import main
 from edge_deeplab.errors import DeviceError
