@@ -25,7 +25,7 @@ from edge_deeplab.converters.lint import (
     Subject,
     at,
     kernel_of,
-)  # fmt: skip
+)
 from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord
 from edge_deeplab.runtime.refusals import scale_ratios
 

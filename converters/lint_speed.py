@@ -1,6 +1,8 @@
 """The linter's rules about time: what leaves the delegate, what is computed and not needed, what passes over memory.
 
-from edge_deeplab.converters.lint_speed import RULES
+    from edge_deeplab.converters.lint_speed import RULES
+
+What was measured without a figure here has it in lint_costs.json.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from edge_deeplab.converters.lint import (
     Subject,
     at,
     kernel_of,
-)  # fmt: skip
+)
 from edge_deeplab.errors import ModelError
 from edge_deeplab.runtime.flatbuffer import OperatorRecord
 from edge_deeplab.runtime.refusals import scale_ratios
@@ -36,7 +38,8 @@ LARGE_OUTPUT = 2**20  # values of an enlarged map above which that is a warning
 ACTIVATIONS = ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
 
 
-def _has_its_own_rule(subject: Subject, operator: OperatorRecord) -> bool:
+def _has_its_own_rule(operator: OperatorRecord) -> bool:
+    """Whether another rule says more of an operator than that it is outside: it is not named twice."""
     if operator.name in (*INDEX_OPERATORS, *BATCH_MOVES, *ACTIVATIONS, *REQUANTIZERS, "HARD_SWISH", "SOFTMAX"):
         return True
     kernel = kernel_of(operator)
@@ -52,7 +55,7 @@ def _outside(subject: Subject) -> list[Place]:
     if subject.device != "xnnpack":
         return []
     left = (subject.model.operators[index] for index in subject.reasons)
-    return [at(one, subject.reasons[one.index]) for one in left if not _has_its_own_rule(subject, one)]
+    return [at(one, subject.reasons[one.index]) for one in left if not _has_its_own_rule(one)]
 
 
 def _device(subject: Subject) -> Iterator[Place]:

@@ -31,6 +31,7 @@ from edge_deeplab.runtime.rewrite import pack_model, unpack_model
 
 TIMEOUT_S = 120.0
 _INTEGERS = ("int8", "uint8", "int16")
+_RESIZES = ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,21 @@ def _fixed_sizes(piece: _Piece) -> bool:
     for tensor in open_ones:
         tensor.shapeSignature = None
     return bool(open_ones)
+
+
+def _constant_size(piece: _Piece) -> bool:
+    """A resize whose size is computed gets one that stands in the file, and fixed sizes all around."""
+    size = piece.record.inputs[1] if piece.record.name in _RESIZES else None
+    if size is None or size.is_constant:
+        return False
+    place, buffer = piece.operator.inputs[1], tflite_schema().BufferT()
+    buffer.data = np.frombuffer(np.array([2, 2], np.int32).tobytes(), np.uint8)
+    tensor = piece.model.subgraphs[0].tensors[place]
+    tensor.shape, tensor.buffer = [2], len(piece.model.buffers)
+    piece.model.buffers = [*piece.model.buffers, buffer]
+    piece.model.subgraphs[0].inputs = [index for index in piece.model.subgraphs[0].inputs if index != place]
+    _fixed_sizes(piece)
+    return True
 
 
 def _output_scales(piece: _Piece) -> bool:
@@ -169,6 +185,7 @@ AS_IT_IS = "as it is, alone"
 _CHANGES: dict[str, Change] = {
     AS_IT_IS: _nothing,
     "with fixed sizes": _fixed_sizes,
+    "with a constant size": _constant_size,
     "with equal scales": _output_scales,
     "with symmetric weights": _symmetric_weights,
     "without its activation": _no_activation,
@@ -266,6 +283,8 @@ def _reason(operator: OperatorRecord, taken: tuple[str, ...], tried: tuple[str, 
         return "taken when it stands alone: what surrounds it in this file keeps it out, such as tensors of open size"
     if cause == "with fixed sizes":
         return "its sizes are open until the model runs"
+    if cause == "with a constant size":
+        return "the size to resize to is computed while the model runs"
     if cause == "with equal scales":
         farthest = max(scale_ratios(operator), key=lambda ratio: abs(math.log(ratio)), default=None)
         return "its scales differ" if farthest is None else f"an input's scale is {farthest:.3g} times its output's"

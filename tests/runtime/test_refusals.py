@@ -60,6 +60,17 @@ def test_a_fused_activation_is_named(tmp_path: Path) -> None:
     assert found.reason == "the fused activation TANH"
 
 
+def test_a_size_computed_while_the_model_runs_is_named(tmp_path: Path) -> None:
+    """The size of the picture itself, as networks of open size resize to."""
+    net = Net((1, 8, 8, 4), "float32")
+    shape = net.add("SHAPE", (net.input,), (4,), ("ShapeOptions", {"outType": 2}), dtype="int32")
+    slices = tuple(net.constant(np.array([value], np.int32)) for value in (1, 3, 1))
+    size = net.add("STRIDED_SLICE", (shape, *slices), (2,), ("StridedSliceOptions", {}), dtype="int32")
+    out = net.add("RESIZE_BILINEAR", (net.input, size), (1, 8, 8, 4), ("ResizeBilinearOptions", {}))
+    found = [refusal for refusal in refusals(tmp_path, net.graph(out)) if refusal.operator == "RESIZE_BILINEAR"]
+    assert [refusal.reason for refusal in found] == ["the size to resize to is computed while the model runs"]
+
+
 def test_constants_become_real_numbers_in_the_float_trial(tmp_path: Path) -> None:
     """The float trial of a convolution carries its kernel and its int32 bias along, else it would not load."""
     fault, _ = PAIRS["asymmetric-weights"]()
