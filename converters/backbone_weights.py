@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_deeplab.errors import ModelError
+from edge_deeplab.models.backbones.resnet_v1 import KERAS_VARIANTS
 from edge_deeplab.models.blocks import make_divisible
 from edge_deeplab.models.official_config import MEAN_RGB
 
@@ -72,6 +73,7 @@ class ForeignBackbone:
         input_range: the real values the first convolution expects for pixels 0 and 255, for all channels or for each.
         is_folded: whether batch norm is inside weights and biases.
         batch_norm_epsilon: what was added to the variance; None when folded.
+        is_from_keras: whether keras.applications' ResNets, which pad otherwise, are the nearest of our backbones.
         source: the file's path, for provenance and messages.
     """
 
@@ -82,12 +84,15 @@ class ForeignBackbone:
     input_range: InputRange = OFFICIAL_INPUT_RANGE
     is_folded: bool = False
     batch_norm_epsilon: float | None
+    is_from_keras: bool = False
     source: str
 
     @property
     def backbone(self) -> str:
         """Our name of the network these weights are of."""
-        return backbone_of(self.scope, self.arrays)
+        official = backbone_of(self.scope, self.arrays)
+        keras = {ours: theirs for theirs, ours in KERAS_VARIANTS.items()}
+        return keras.get(official, official) if self.is_from_keras else official
 
 
 def backbone_of(scope: str, names: Mapping[str, object]) -> str:
@@ -98,7 +103,7 @@ def backbone_of(scope: str, names: Mapping[str, object]) -> str:
 
 def of_variables(
     arrays: Mapping[str, np.ndarray], scope: str, *, source: str, epsilon: float | None = None,
-    mean_rgb: tuple[float, ...] = MEAN_RGB,
+    mean_rgb: tuple[float, ...] = MEAN_RGB, is_from_keras: bool = False,
 ) -> ForeignBackbone:  # fmt: skip
     """A backbone with batch norms of its own, from variables by official name.
 
@@ -119,6 +124,7 @@ def of_variables(
         arrays=kept, scope=scope, width=width, width_divisor=divisor, source=source,
         input_range=less_mean(mean_rgb) if has_mean else OFFICIAL_INPUT_RANGE,
         batch_norm_epsilon=epsilon or (RESNET_EPSILON if is_resnet else OFFICIAL_EPSILON),
+        is_from_keras=is_from_keras,
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def backbone_of_keras(layers: LayerArrays, *, source: str) -> ForeignBackbone:
         scope = THIRD_STACK_UNITS[units]
         return of_variables(
             _resnet(named, scope, source), scope, source=source, mean_rgb=CAFFE_MEAN_RGB,
-            epsilon=OLD_RESNET_EPSILON if old else RESNET_EPSILON,
+            epsilon=OLD_RESNET_EPSILON if old else RESNET_EPSILON, is_from_keras=True,
         )  # fmt: skip
     network = next((what for name, what in _REFUSED if name in named), None)
     raise ModelError(

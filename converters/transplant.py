@@ -69,7 +69,7 @@ def check_fit(backbone: ForeignBackbone, official: OfficialNames) -> None:
     layers = _layers_of(backbone, official)
     kept = {variable: None for variables in official.values() for variable in variables}
     ours = next((backbone_of(scope, kept) for scope in SCOPES if any(v.startswith(f"{scope}/") for v in kept)), None)
-    if ours != backbone.backbone:
+    if ours != backbone_of(backbone.scope, backbone.arrays):
         raise ConversionError(
             f"{backbone.source}: cannot start this network", came=f"weights of {backbone.backbone}",
             allowed=f"weights of {ours}" if ours else "a network with that backbone",

@@ -86,7 +86,7 @@ def distance(value: np.ndarray, oracle: np.ndarray) -> float:
 @pytest.mark.parametrize("size_hw", [(96, 64), (97, 65)])
 def test_resnet50_computes_what_keras_computes(resnet50: Any, resnet50_file: Path, size_hw: tuple[int, int]) -> None:
     backbone = read_foreign_backbone(resnet50_file)
-    assert backbone.backbone == "resnet_v1_50" and backbone.batch_norm_epsilon == 1.001e-5
+    assert (backbone.backbone, backbone.batch_norm_epsilon) == ("resnet50", 1.001e-5)
     model, blocks = ours(resnet)
     weights = transplant(backbone, weights_of(model), blocks.official)
     assign_weights(model, put_stem_back(weights, backbone, blocks.official, "conv1"))
@@ -150,7 +150,7 @@ def test_more_units_in_the_third_stack_make_a_resnet101(resnet50: Any) -> None:
     shapes = count_traced(lay).shapes
     wanted = {name: shape for layer in names for name, shape in zip(names[layer], shapes[layer], strict=True)}
     assert {name: array.shape for name, array in backbone.arrays.items()} == wanted
-    assert backbone.backbone == "resnet_v1_101"
+    assert backbone.backbone == "resnet101"
 
 
 def test_the_resnet50_of_old_keras_is_read_by_its_old_names(resnet50: Any) -> None:
