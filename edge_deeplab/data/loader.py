@@ -60,9 +60,11 @@ class PairLoader:
     def sample(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Pair `index` as it appears in `epoch`: (h, w, 3) uint8 RGB and (h, w) uint8 labels."""
         rng = np.random.default_rng((self.seed, epoch, index))
-        image, labels = self.pairs[index].read(classes=self.classes)
+        pair = self.pairs[index]
+        image, labels = pair.read(classes=self.classes)
         background = None
-        if self.backgrounds and rng.random() < self._chance_of_background:
+        # what is not labelled cannot be cut out, and is there to be seen as it is
+        if self.backgrounds and pair.mask_path is not None and rng.random() < self._chance_of_background:
             background = read_image(self.backgrounds[int(rng.integers(len(self.backgrounds)))])
         recipe = self._given_background if background is not None else self.recipe
         return augment(image, labels, size_hw=self.size_hw, recipe=recipe, rng=rng, background=background)

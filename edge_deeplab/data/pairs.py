@@ -23,11 +23,11 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Pair:
-    """One labelled picture."""
+    """One labelled picture; mask_path None is a picture without labels, of which every pixel is IGNORE."""
 
     name: str
     image_path: Path
-    mask_path: Path
+    mask_path: Path | None
 
     def read(self, *, classes: int = 2) -> tuple[np.ndarray, np.ndarray]:
         """Reads both files.
@@ -35,7 +35,10 @@ class Pair:
         Returns: (H, W, 3) uint8 RGB and (H, W) uint8 labels 0..classes-1, or IGNORE.
         Raises: InputError for a broken file, DataError for a mask of another size or labels out of range.
         """
-        image, mask = read_image(self.image_path), read_mask(self.mask_path)
+        image = read_image(self.image_path)
+        if self.mask_path is None:
+            return image, np.full(image.shape[:2], IGNORE, np.uint8)
+        mask = read_mask(self.mask_path)
         if image.shape[:2] != mask.shape:
             raise DataError(
                 f"{self.mask_path}: the mask has another size than its picture",

@@ -32,8 +32,9 @@ from edge_deeplab.models.transfer import Weights, assign_weights, copy_weights, 
 from edge_deeplab.recipe import dump_recipe
 from edge_deeplab.training.batch_norm import measure_batch_norms, settle_batch_norms
 from edge_deeplab.training.checkpoint import Position, read_checkpoint, write_checkpoint
-from edge_deeplab.training.losses import segmentation_loss
+from edge_deeplab.training.losses import distillation_loss, segmentation_loss
 from edge_deeplab.training.run import Stage, TrainRun
+from edge_deeplab.training.teacher import Teacher
 from edge_deeplab.training.validation import ValidationSet, load_validation, score
 
 SETTLING_IMAGES = 64
@@ -101,6 +102,10 @@ class Trainer:
             pairs = PairsFolder(root).pairs
             self.pairs += pairs
             self.trained_on[root.name] += len(pairs)
+        for root in run.data.unlabelled:
+            images = list_images(root)
+            self.pairs += [Pair(path.stem, path, None) for path in images]
+            self.trained_on[root.name] += len(images)
         self.validation_pairs = {root.name: PairsFolder(root).pairs for root in run.data.validation}
         if len(self.validation_pairs) != len(run.data.validation):
             raise RecipeError("data.validation: two folders of one name", came=", ".join(map(str, run.data.validation)))
@@ -113,14 +118,18 @@ class Trainer:
         self.K = keras_namespace("keras")
         self.position = Position(identity=self._identity())
         self.model: Any = None
+        self.teacher: Teacher | None = None
         self.optimizer: Any = None
 
     def _identity(self) -> str:
         """A digest of the recipe without its paths and thread count, and of the pairs' names."""
         nowhere = (Path(),)
-        data = dataclasses.replace(self.run.data, train=nowhere, validation=nowhere, backgrounds=None, workers=1)
+        data = dataclasses.replace(
+            self.run.data, train=nowhere, validation=nowhere, backgrounds=None, unlabelled=(), workers=1
+        )
         start = dataclasses.replace(self.run.start, backbone=None, model=None)
-        text = dump_recipe(dataclasses.replace(self.run, data=data, start=start))
+        teacher = dataclasses.replace(self.run.teacher, model=None)
+        text = dump_recipe(dataclasses.replace(self.run, data=data, start=start, teacher=teacher))
         names = "\n".join([*(pair.name for pair in self.pairs), *(path.name for path in self.backgrounds)])
         return hashlib.sha256((text + names).encode()).hexdigest()
 
@@ -180,7 +189,11 @@ class Trainer:
         )
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
         self.optimizer.build(self.model.trainable_variables)
-        loss = segmentation_loss(K.ops, run.loss, config.classes)
+        supervised = segmentation_loss(K.ops, run.loss, config.classes)
+        self.teacher = None
+        if run.teacher.model is not None:
+            self.teacher = Teacher(K, run.teacher, size_hw=stage.size_hw, classes=config.classes)
+        loss = supervised if self.teacher is None else distillation_loss(K.ops, supervised, run.teacher)
         # XLA on a CPU trains this network seven times slower (Zen 4, 256 x 256: 2 against 15 images/s)
         jit = "auto" if K.backend.backend() == "jax" else False
         self.model.compile(self.optimizer, loss=lambda labels, logits: loss(labels, self._at_label_size(logits)),
@@ -256,7 +269,8 @@ class Trainer:
         begun_s, done = 0.0, 0
         for batch, (images, labels) in enumerate(loader.epoch(epoch, first_batch=position.batch), position.batch):
             self.model.reset_metrics()
-            losses.append(float(self.model.train_on_batch(images, labels)))
+            targets = labels if self.teacher is None else self.teacher.targets(images, labels)
+            losses.append(float(self.model.train_on_batch(images, targets)))
             if not math.isfinite(losses[-1]):
                 raise InputError(
                     "training: the loss is no longer a number", came=f"step {self.position.step}",
@@ -327,6 +341,7 @@ class Trainer:
                 "trained_on": dict(self.trained_on),
                 "backgrounds": len(self.backgrounds), "terms": run.data.terms,
                 "start": self.starting.source if self.starting else "random",
+                **({"teacher": self.teacher.source} if self.teacher else {}),
                 "epoch": epoch + 1, "epochs": self.epochs, "step": self.position.step, "seed": run.seed,
                 "keras": self.K.__version__, "backend": self.K.backend.backend(),
                 "quick_validation": {name: round(value, 4) for name, value in scores.items()},

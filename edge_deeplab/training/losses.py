@@ -1,4 +1,4 @@
-"""What a network is taught by: edge-weighted cross-entropy plus soft Dice, with an ignored label.
+"""What a network is taught by: edge-weighted cross-entropy plus soft Dice, with an ignored label; and a teacher.
 
 Works with either Keras: `ops` is `keras.ops`, or the same few functions on TensorFlow for tf_keras (see tf_ops).
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,18 @@ class LossRecipe:
     dice: float = setting(0.5, low=0, help="weight of the soft Dice term; 0 switches it off")
     edge: float = setting(2.0, low=0, help="extra weight of pixels near a border between labels")
     edge_px: int = setting(3, low=1, help="half width of that band, in pixels of the network's output")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecipe:
+    """The [teacher] table of a recipe: a network of ours whose guesses are learnt beside the labels."""
+
+    model: Path | None = setting(None, help="a .keras file of ours with the same classes")
+    weight: float = setting(1.0, low=0, help="of the teacher's guess beside the labels'")
+    temperature: float = setting(1.0, low=0.1, high=20, help="softens the guesses of both")
 
     def __post_init__(self) -> None:
         check(self)
@@ -78,5 +91,26 @@ def segmentation_loss(ops: Any, recipe: LossRecipe, classes: int) -> Callable[[A
         # one pixel on either side: a class absent from picture and guess costs nothing
         dice = (2.0 * overlap + 1.0) / (size + 1.0)
         return total + recipe.dice * (1.0 - ops.mean(dice))
+
+    return loss
+
+
+def distillation_loss(
+    ops: Any, supervised: Callable[[Any, Any], Any], recipe: TeacherRecipe
+) -> Callable[[Any, Any], Any]:
+    """A loss of (targets, logits): what the labels say, plus recipe.weight times how far the teacher's guess is.
+
+    Hinton et al. 2015, equation 1: the Kullback-Leibler divergence of the softmax at a temperature, times its square,
+    here the mean over all pixels, those without a label too.
+
+    targets: (N, H, W, 1 + classes) float32: the label, then the teacher's probabilities at that temperature.
+    """
+
+    def loss(targets: Any, logits: Any) -> Any:
+        labels, taught = ops.cast(targets[..., 0], "int32"), targets[..., 1:]
+        guess = ops.log_softmax(ops.cast(logits, "float32") / recipe.temperature, axis=-1)
+        known = ops.log(ops.maximum(taught, 1e-6))
+        divergence = ops.mean(ops.sum(taught * (known - guess), axis=-1))
+        return supervised(labels, logits) + recipe.weight * recipe.temperature**2 * divergence
 
     return loss

@@ -13,7 +13,7 @@ from edge_deeplab.imaging.augment import AugmentRecipe
 from edge_deeplab.labels import PORTRAIT
 from edge_deeplab.models.deeplab import DeepLabConfig
 from edge_deeplab.recipe import check, setting
-from edge_deeplab.training.losses import LossRecipe
+from edge_deeplab.training.losses import LossRecipe, TeacherRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class TrainData:
     train: tuple[Path, ...] = setting(help="folders with images/ and masks/ to learn from")
     validation: tuple[Path, ...] = setting(help="folders with images/ and masks/ that choose the best epoch")
     backgrounds: Path | None = setting(None, help="folder of pictures without foreground, to paste on")
+    unlabelled: tuple[Path, ...] = setting((), help="folders of pictures without masks, learnt from the teacher alone")
     terms: str = setting("", help="under which terms the pictures stand; goes into the manifest")
     workers: int = setting(2, low=1, high=64, help="threads that decode and augment")
 
@@ -90,6 +91,7 @@ class TrainRun:
     loss: LossRecipe = setting(LossRecipe(), help="loss")
     optimizer: OptimizerRecipe = setting(OptimizerRecipe(), help="optimizer")
     start: StartRecipe = setting(StartRecipe(), help="starting weights")
+    teacher: TeacherRecipe = setting(TeacherRecipe(), help="a network to learn from")
 
     def __post_init__(self) -> None:
         check(self)
@@ -97,6 +99,8 @@ class TrainRun:
             raise RecipeError("stages: there is none", allowed="one or more [[stages]] with size_hw and epochs")
         if len(self.labels) != self.model.classes:
             raise RecipeError("labels: one name for each class", came=len(self.labels), allowed=self.model.classes)
+        if self.data.unlabelled and self.teacher.model is None:
+            raise RecipeError("data.unlabelled: nothing to learn there", allowed="with a [teacher] model")
         for stage in self.stages:
             self.model.replace(size_hw=stage.size_hw)
 

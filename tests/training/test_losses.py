@@ -8,7 +8,14 @@ import pytest
 from edge_deeplab.errors import RecipeError
 from edge_deeplab.labels import IGNORE
 from edge_deeplab.models.keras_api import keras_namespace
-from edge_deeplab.training.losses import LossRecipe, edge_band, segmentation_loss, tf_ops
+from edge_deeplab.training.losses import (
+    LossRecipe,
+    TeacherRecipe,
+    distillation_loss,
+    edge_band,
+    segmentation_loss,
+    tf_ops,
+)
 
 PLAIN = LossRecipe(dice=0.0, edge=0.0)
 
@@ -78,3 +85,26 @@ def test_tf_keras_computes_the_same_loss():
 def test_recipe_refuses_negative_weights():
     with pytest.raises(RecipeError, match="edge"):
         LossRecipe(edge=-1)
+
+
+def test_a_teacher_that_agrees_costs_nothing_and_one_that_does_not_costs_its_divergence():
+    ops = keras_namespace("keras").ops
+    recipe = TeacherRecipe(weight=2.0, temperature=3.0)
+    logits = np.array([[[[1.0, -2.0], [0.5, 0.25]]]], np.float32)
+    guess = np.exp(logits / 3) / np.exp(logits / 3).sum(-1, keepdims=True)
+    other = guess[..., ::-1]
+    nothing = distillation_loss(ops, lambda labels, given: 0.0, recipe)
+    labels = np.full((1, 1, 2, 1), IGNORE, np.float32)
+    assert float(nothing(np.concatenate([labels, guess], -1), logits)) == pytest.approx(0, abs=1e-5)
+    expected = 2 * 9 * (other * np.log(other / guess)).sum(-1).mean()
+    assert float(nothing(np.concatenate([labels, other], -1), logits)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_taught_network_still_learns_its_labels():
+    ops = keras_namespace("keras").ops
+    logits = np.zeros((1, 2, 2, 2), np.float32)
+    targets = np.concatenate([np.array([[[[1], [0]], [[IGNORE], [1]]]], np.float32), np.full((1, 2, 2, 2), 0.5)], -1)
+    supervised = segmentation_loss(ops, LossRecipe(), 2)
+    taught = distillation_loss(ops, supervised, TeacherRecipe())
+    alone = supervised(targets[..., 0].astype(np.int32), logits)
+    assert float(taught(targets, logits)) == pytest.approx(float(alone), abs=1e-5)
