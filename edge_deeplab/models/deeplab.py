@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edge_deeplab.errors import UsageError, nearest
+from edge_deeplab.models.backbones.efficientnet import VARIANTS as EFFICIENTNETS
+from edge_deeplab.models.backbones.efficientnet import build_efficientnet
 from edge_deeplab.models.backbones.endpoints import Endpoints
 from edge_deeplab.models.backbones.mobilenet_v2 import build_mobilenet_v2
 from edge_deeplab.models.backbones.mobilenet_v3 import TABLES, build_mobilenet_v3
@@ -64,11 +66,16 @@ def _resnet_v1(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endpoin
     )
 
 
+def _efficientnet(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endpoints:
+    return build_efficientnet(blocks, image, variant=config.backbone, output_stride=config.output_stride)
+
+
 FAMILIES = (
     Family(_mobilenet_v2, ("mobilenet_v2",), has_width=True),
     Family(_mobilenet_v3, tuple(sorted(TABLES)), has_width=True),
     Family(_xception, ("xception_41", "xception_65", "xception_71"), has_multi_grid=True),
     Family(_resnet_v1, (*VARIANTS, *KERAS_VARIANTS), has_multi_grid=True),
+    Family(_efficientnet, tuple(EFFICIENTNETS)),
 )
 BACKBONES = {name: family for family in FAMILIES for name in family.names}
 FORMS = ("training", "int8")
@@ -99,7 +106,8 @@ class DeepLabConfig:
         dropout: before the decoder, in training only.
         align_corners: whether what is enlarged keeps its corners on the input's, as in the official code, or stays
             on half-pixel centres, which is what devices and other programs resize by.
-        form: "training", or "int8", MobileNetV3's exact reparametrisation (the same as "training" for MobileNetV2).
+        form: "training", or "int8", the same function in operators that are delegated as int8: MobileNetV3's exact
+            reparametrisation, EfficientNet's swish as sigmoid and product. Of other backbones the two are one.
     """
 
     backbone: str = "mobilenet_v2"

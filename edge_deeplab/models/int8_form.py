@@ -1,6 +1,6 @@
 """The exact int8 form of a trained network: the same function with other numbers.
 
-See models/blocks.py for why. For MobileNetV2 it is the identity.
+See models/blocks.py for why. Without a hard swish it is the identity.
 """
 
 from __future__ import annotations
@@ -31,4 +31,5 @@ def to_int8_form(K: Any, config: Architecture, weights: Weights) -> tuple[Archit
         if name in blocks.output_factor:  # gamma and beta
             moved[:2] = [(array * blocks.output_factor[name]).astype(np.float32) for array in moved[:2]]
         changed[name] = moved
+    changed |= blocks.constants
     return int8_config, changed

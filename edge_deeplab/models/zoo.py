@@ -24,6 +24,12 @@ VARIANTS: dict[str, DeepLabConfig] = {
     },
     "mobilenet_v3_small": DeepLabConfig(backbone="mobilenet_v3_small"),
     "mobilenet_v3_large": DeepLabConfig(backbone="mobilenet_v3_large"),
+    **{
+        f"efficientnet_{size}": DeepLabConfig(backbone=f"efficientnet_{size}")
+        for size in ("lite0", "lite1", "lite2", "lite3", "lite4", "b0", "b1", "b2", "b3", "b4")
+    },
+    **{f"resnet_v1_{depth}": DeepLabConfig(backbone=f"resnet_v1_{depth}") for depth in (18, 50, 101)},
+    **{f"xception_{depth}": DeepLabConfig(backbone=f"xception_{depth}") for depth in (41, 65, 71)},
 }
 
 
