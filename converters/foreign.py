@@ -30,7 +30,7 @@ KNOWN = {
     "Reshape", "Resizing", "SeparableConv2D", "Softmax", "SpatialDropout2D", "Subtract", "UpSampling2D",
     "ZeroPadding2D",
 }  # fmt: skip
-OURS = {"HardSwish", "HardSigmoid", "Relu6Plus3"}
+OURS = {"HardSwish", "HardSigmoid", "Relu6Plus3", "Clip6", "AlignedResize"}
 MODELS = {"Functional", "Sequential", "Model"}
 # Arithmetic on tensors that Keras 3 keeps as an operation of its own.
 OPERATIONS = {"Add", "Multiply", "Subtract"}
@@ -114,7 +114,8 @@ def _twin(K: Any, layer: Any) -> Any:
             raise ConversionError(f"operation {layer.name} ({class_name}) has no layer", allowed=", ".join(OPERATIONS))
         return getattr(K.layers, class_name)(name=layer.name)
     if class_name in OURS:
-        return getattr(own_layers(K), class_name)(name=layer.name)
+        own = getattr(own_layers(K), class_name)
+        return own(**{key: value for key, value in layer.get_config().items() if key not in ("dtype", "trainable")})
     factory = getattr(K.layers, class_name)
     config = layer.get_config()
     if class_name == "LeakyReLU":

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from edge_deeplab.models.keras_api import own_layers
 
 BATCH_NORM_EPSILON = 1e-3
@@ -53,6 +55,7 @@ class Blocks:
         kernel_factor: layer name -> what its training kernel is multiplied by in this form.
         bias_shift: layer name -> what is added to its training bias in this form.
         output_factor: batch-norm layer name -> what its gamma and beta are multiplied by in this form.
+        constants: layer name -> the weights of a layer that the training form does not have.
         epsilon, momentum: of the batch norms made from now on.
         fixed_momentum: replaces every momentum: the official ones are for far longer trainings.
         pads_always: whether pad_for_stride pads even where SAME would do: layers that several sizes share must agree.
@@ -66,6 +69,7 @@ class Blocks:
     kernel_factor: dict[str, float] = field(default_factory=dict)
     bias_shift: dict[str, float] = field(default_factory=dict)
     output_factor: dict[str, float] = field(default_factory=dict)
+    constants: dict[str, list[np.ndarray]] = field(default_factory=dict)
     epsilon: float = BATCH_NORM_EPSILON
     momentum: float = BATCH_NORM_MOMENTUM
     fixed_momentum: float | None = None
@@ -147,7 +151,7 @@ class Blocks:
         return Feature(padded, x.scale), "valid"
 
     def conv(
-        self, x: Feature, filters: int, name: str, *, kernel: int = 1, stride: int = 1, rate: int = 1,
+        self, x: Feature, filters: int, name: str, *, kernel: int = 1, stride: int | tuple[int, int] = 1, rate: int = 1,
         activation: str | None = "relu", batch_norm: bool = True, bias: bool | None = None,
         explicit_padding: bool = False, scope: str | None = None, kernel_variable: str = "weights",
     ) -> Feature:  # fmt: skip
@@ -157,12 +161,15 @@ class Blocks:
             batch_norm: whether one follows.
             bias: None for one where no batch norm follows.
             explicit_padding: pads as pad_for_stride says, where False is SAME.
+            stride: one for both sides where the padding is explicit.
             scope: of the official convolution, e.g. "MobilenetV2/Conv".
             kernel_variable: the official kernel's name in that scope.
         """
         with_bias = not batch_norm if bias is None else bias
         padding = "same"
         if explicit_padding:
+            if not isinstance(stride, int):
+                raise ValueError("explicit padding takes one stride for height and width")
             x, padding = self.pad_for_stride(x, kernel, stride, rate, name)
         self.kernel_factor[f"{name}_conv"] = 1.0 / x.scale
         variables = (f"{scope}/{kernel_variable}", f"{scope}/biases")[: 1 + with_bias] if scope else ()
@@ -228,6 +235,32 @@ class Blocks:
         self.bias_shift[f"{name}_expand"] = 3.0
         gate = self.plain("ReLU", max_value=6.0, name=f"{name}_gate")(y)
         return Feature(self.plain("Multiply", name=f"{name}_product")([x.tensor, gate]), x.scale / slope)
+
+    def average(
+        self, x: Feature, window_hw: tuple[int, int] | None, name: str, *, strides: tuple[int, int] = (1, 1)
+    ) -> tuple[Feature, tuple[int, int]]:
+        """The mean over a window that slides without padding.
+
+        XNNPACK takes no int8 AVERAGE_POOL_2D, but MEAN, which a window as large as the picture is, and in the int8 form
+        two depthwise convolutions of one constant, down and across: so the network stays in one delegate.
+
+        Args:
+            window_hw: None for the whole picture.
+        Returns: the means, and the strides still to be taken by the 1x1 convolution that must follow: TensorFlow's
+            depthwise convolutions have one stride for both sides.
+        """
+        if window_hw is None or tuple(x.tensor.shape[1:3]) == tuple(window_hw):
+            mean = self.plain("GlobalAveragePooling2D", keepdims=True, name=name)
+            return Feature(mean(x.tensor), x.scale), (1, 1)
+        if self.form == "training":
+            pool = self.plain("AveragePooling2D", window_hw, strides=strides, name=name)
+            return Feature(pool(x.tensor), x.scale), (1, 1)
+        y = x.tensor
+        for way, kernel in (("down", (window_hw[0], 1)), ("across", (1, window_hw[1]))):
+            layer = self.weighted("DepthwiseConv2D", kernel, use_bias=False, name=f"{name}_{way}")
+            self.constants[f"{name}_{way}"] = [np.full((*kernel, x.channels, 1), 1 / max(kernel), np.float32)]
+            y = layer(y)
+        return Feature(y, x.scale), strides
 
     def add(self, shortcut: Feature, branch: Feature, name: str, *, branch_batch_norm: str) -> Feature:
         """Residual sum. A shortcut that is too large makes the branch's batch norm grow by the same factor."""

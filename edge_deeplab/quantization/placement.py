@@ -34,8 +34,8 @@ OWN_RANGE = {
 }  # fmt: skip
 # TFLite's specification: input and output of these share scale and zero point.
 SAME_SCALE = {
-    "UpSampling2D", "Resizing", "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D",
-    "Cropping2D", "Reshape", "Flatten", "Permute",
+    "UpSampling2D", "Resizing", "AlignedResize", "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D",
+    "ZeroPadding2D", "Cropping2D", "Reshape", "Flatten", "Permute",
 }  # fmt: skip
 # Nothing is left of them after conversion.
 IDENTITY = {"Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "ActivityRegularization"}

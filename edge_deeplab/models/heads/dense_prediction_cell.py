@@ -43,6 +43,6 @@ def _pool(
     if sizes.crop_hw is None:
         raise ValueError("pyramid pooling needs a crop")
     window = sizes.pooling_window(output_stride, (grid[0], grid[1]))
-    pooled = blocks.plain("AveragePooling2D", window, strides=(1, 1), name=f"{name}_mean")(x.tensor)
-    pooled = blocks.conv(Feature(pooled, x.scale), FILTERS, name, scope=scope)
+    pooled, _ = blocks.average(x, window, f"{name}_mean")
+    pooled = blocks.conv(pooled, FILTERS, name, scope=scope)
     return sizes.resize(blocks, pooled, output_stride, f"{name}_resize")

@@ -40,22 +40,11 @@ def build_official_aspp(blocks: Blocks, x: Feature, *, config: OfficialConfig, s
 
 def _image_pooling(blocks: Blocks, x: Feature, *, config: OfficialConfig, sizes: Sizes) -> Feature:
     """The picture's mean, in a window of fixed size, through a 1x1 and back to the features' size."""
-    pooled = x
-    if sizes.at(1) is None:
-        pooled = Feature(
-            blocks.plain("GlobalAveragePooling2D", keepdims=True, name="image_pooling_mean")(x.tensor), x.scale
-        )
-    else:
-        window = sizes.pooling_window(config.output_stride)
-        pooled = Feature(
-            blocks.plain("AveragePooling2D", window, strides=config.image_pooling_stride, name="image_pooling_mean")(
-                x.tensor
-            ),
-            x.scale,
-        )
+    window = None if sizes.at(1) is None else sizes.pooling_window(config.output_stride)
+    pooled, stride = blocks.average(x, window, "image_pooling_mean", strides=config.image_pooling_stride)
     excites = config.aspp_with_squeeze_and_excitation
     pooled = blocks.conv(
-        pooled, config.aspp_convs_filters, "image_pooling", batch_norm=not excites,
+        pooled, config.aspp_convs_filters, "image_pooling", stride=stride, batch_norm=not excites,
         activation=None if excites else "relu", scope="image_pooling",
     )  # fmt: skip
     if excites:
