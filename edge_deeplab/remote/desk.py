@@ -21,11 +21,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from edge_deeplab import __version__
 from edge_deeplab.errors import DeviceError, ModelError, UsageError
 from edge_deeplab.profiling.engine import EngineProfile, ModelFacts
 from edge_deeplab.profiling.host import Host
@@ -75,9 +77,8 @@ class RemoteProfile:
     after: Vitals
 
     def to_dict(self) -> dict[str, Any]:
-        """The report's JSON with where it was made and how the device felt."""
-        vitals = {"before": self.before.to_dict(), "after": self.after.to_dict()}
-        return {**self.report.to_dict(), "target": {"place": self.place, "vitals": vitals}}
+        """The report's JSON with where it was made."""
+        return {**self.report.to_dict(), "target": {"place": self.place}}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,6 +193,9 @@ def profile_there(place: Place, model: Path, request: ProfileRequest) -> RemoteP
             model=dataclasses.replace(ModelFacts.from_dict(document["model"]), file=model.name),
             latency=latency,
             model_start=StartupReport.from_dict(start) if start else None,
+            vitals=document["vitals"],
+            measured_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            edge_deeplab=__version__,
             notes=(*doubts(host, noise), *changes(before, after)),
         )
     return RemoteProfile(place=place.name, report=report, before=before, after=after)

@@ -35,16 +35,17 @@ T = TypeVar("T")
 
 # $1 folder, $2 lease in seconds, then the command, which runs in the folder. Files there: `guard`, its process; `renew`
 # and `go`, made by the desk; `out`, `err` and `status`, what the command left. `kill -TERM 0` reaches the session that
-# setsid, sshd or adbd made for the guard: the command and its children, and nothing else.
+# setsid, sshd or adbd made for the guard: the command and its children, and nothing else. While the command runs the
+# guard wakes once a second; time is counted in tenths, for not every sleep takes fractions.
 _GUARD = (
     'd=$1; lease=$2; shift 2; cd -- "$d" || exit 1; '
     'stop() { trap "" TERM HUP INT; kill -TERM 0; cd /; rm -rf -- "$d"; sleep 1; rm -rf -- "$d"; }; '
-    "trap stop EXIT; trap 'exit 1' HUP INT TERM; echo $$ >guard.part; mv -f guard.part guard; idle=0; started=; "
+    "trap stop EXIT; trap 'exit 1' HUP INT TERM; echo $$ >guard.part; mv -f guard.part guard; idle=0; t=0; started=; "
     'while [ -d "$d" ]; do '
-    'if [ -e renew ]; then rm -f renew; idle=0; else idle=$((idle+1)); [ "$idle" -lt "$lease" ] || exit 0; fi; '
+    'if [ -e renew ]; then rm -f renew; idle=0; else idle=$((idle+t)); [ "$idle" -lt "${lease}0" ] || exit 0; fi; '
     'if [ -e go ] && [ -z "$started" ]; then started=1; '
     '{ "$@" >out 2>err </dev/null; echo $? >status.part; mv -f status.part status; } & '
-    "fi; sleep 1; done"
+    'fi; t=10; if [ -z "$started" ] || [ -e status ]; then sleep 0.3 2>/dev/null && t=3 || sleep 1; else sleep 1; fi; done'
 )
 # $1 scratch folder, $2 name, $3 lease, $4 the guard's script, then the command. Says the folder's full path.
 _BEGIN = (

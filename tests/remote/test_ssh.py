@@ -59,7 +59,7 @@ def test_a_model_is_measured_there_and_shown_as_here(
     (row,) = document["latency"]
     assert row["latency"]["count"] == 3 and row["latency"]["warmup_count"] == 1 and row["latency"]["median_ms"] > 0
     assert document["model_start"]["ready_ms"] > 0
-    assert set(document["target"]["vitals"]) == {"before", "after"}
+    assert set(document["vitals"]) == {"before", "after"}
     assert str(server.target) in document["target"]["place"]
     for words in ("Profile of portrait.tflite", "One inference, ms", "Start of a process", "The device", "governor"):
         assert words in out
