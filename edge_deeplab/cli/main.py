@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "convert": Entry("edge_deeplab.cli.convert_command", "command", "Write float32, float16, dynamic or int8 TFLite."),
     "inspect": Entry("edge_deeplab.cli.inspect_command", "command", "Show what a .tflite is made of."),
     "evaluate": Entry("edge_deeplab.cli.evaluate_command", "command", "Score a model on a folder of pairs."),
+    "report": Entry("edge_deeplab.cli.report_command", "command", "Score every stage from float to int8."),
     "profile": Entry("edge_deeplab.cli.profile_command", "command", "Measure latency, memory and start-up time."),
     "parity": Entry("edge_deeplab.cli.parity_command", "command", "Check that a device gives the same answer."),
     "blur": Entry("edge_deeplab.cli.blur_command", "command", "Put a person before a blurred or new background."),
