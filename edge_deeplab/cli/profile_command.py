@@ -1,23 +1,29 @@
-"""`edge-deeplab profile`: how fast a model is here, where a frame's time goes, what starting costs."""
+"""`edge-deeplab profile`: how fast a model is, where the time goes, what it costs, and whether that has changed."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_deeplab.cli.option_sections import SectionedCommand
 from edge_deeplab.cli.target_options import TargetOptions, target_options
 
 if TYPE_CHECKING:
-    from edge_deeplab.profiling.latency import MeasureOptions
-    from edge_deeplab.profiling.report import FrameProfile, ProfileReport
+    from rich.table import Table
 
-FRAME_SIZE_WH = (1280, 720)
-STARTS = 5
+    from edge_deeplab.cli.profile_measuring import ProfilePlan
+    from edge_deeplab.profiling.history import History
+    from edge_deeplab.profiling.report import ProfileReport
+
 KERNELS = ("auto", "xnnpack", "builtin", "reference")  # as runtime.interpreter.KERNELS; a test holds them equal
+OPERATOR_TIMES = ("auto", "profiler", "alone", "none")  # likewise profiling.operators.METHODS
+MAX_RATIO = 1.1  # likewise profiling.history.MAX_RATIO
+STARTS = 5  # likewise profile_measuring.STARTS
 PIPE_WIDTH = 110  # columns of the tables where no terminal says how many it has
 TO_STDOUT = "-"
 
@@ -53,203 +59,276 @@ class ThreadCounts(click.ParamType):
         return tuple(dict.fromkeys(int(count) for count in value.split(",")))
 
 
-@click.command()
-@click.argument("model")
+SECTIONS = {
+    "What is measured": (
+        "threads", "kernels", "runs", "warmup", "operators", "benchmark_model", "size_wh", "picture", "no_frame",
+        "starts",
+    ),
+    "Beside another": ("compare", "against", "max_ratio"),
+    "What is written": ("json_file", "html_file", "force"),
+    "On another machine": ("target", "python", "runner", "ssh_config"),
+}  # fmt: skip
+
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
+@click.argument("model", required=False)
 @click.option(
     "--threads",
     type=ThreadCounts(),
     metavar="N[,N...]",
-    help="Numbers of engine threads; the first is the frame's. [1 and all]",
+    help="Numbers of engine threads; the first is that of all but the latency. [1 and all]",
 )
 @click.option("--kernels", type=click.Choice(KERNELS), default="auto", show_default=True, help="Kernels of the engine.")
 @click.option("--runs", type=click.IntRange(min=1), metavar="N", help="Counted inferences for each. [100]")
 @click.option("--warmup", type=click.IntRange(min=0), metavar="N", help="Inferences before the counted ones. [10]")
+@click.option(
+    "--operators",
+    type=click.Choice(OPERATOR_TIMES),
+    help="Times by operator: by the engine's profiler; an estimate, each operator run alone; or none."
+    " auto takes the profiler where the engine has one. [auto]",
+)
+@click.option(
+    "--benchmark-model",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Take the operators' times from this native tool of LiteRT.",
+)
 @click.option("--frame-size", "size_wh", type=FrameSize(), metavar="WxH", help="Of the whole frame. [1280x720]")
-@click.option("--picture", type=click.Path(path_type=Path), help="What the frames show. [scikit-image's astronaut]")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the frames show. [scikit-image's astronaut]",
+)
 @click.option("--no-frame", is_flag=True, help="Measure the model alone.")
 @click.option(
     "--starts",
     type=click.IntRange(min=0),
     metavar="N",
-    default=STARTS,
-    show_default=True,
-    help="Starts measured; 0 for none.",
+    help=f"Processes started for start-up time and memory; 0 for none. [{STARTS}]",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Also write the figures to FILE; - is stdout alone.")
-@click.option("--force", is_flag=True, help="Replace FILE when it exists.")
+@click.option(
+    "--compare", nargs=2, metavar="A B", help="In place of MODEL: which of two is faster, in turns, beyond the noise?"
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Hold the figures against an earlier --json; exit with 3 past --max-ratio.",
+)
+@click.option(
+    "--max-ratio",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    help=f"How many times the earlier figure is allowed. [{MAX_RATIO}]",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Also write all figures to FILE; - is stdout alone.")
+@click.option("--html", "html_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Also write a page with plots, one file to share.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace files that exist.")
 @target_options
 def command(
-    model: str,
+    model: str | None,
     threads: tuple[int, ...] | None,
     kernels: str,
     runs: int | None,
     warmup: int | None,
+    operators: str | None,
+    benchmark_model: Path | None,
     size_wh: tuple[int, int] | None,
     picture: Path | None,
     no_frame: bool,
-    starts: int,
+    starts: int | None,
+    compare: tuple[str, str] | None,
+    against: Path | None,
+    max_ratio: float | None,
     json_file: str | None,
+    html_file: Path | None,
     force: bool,
     where: TargetOptions,
 ) -> None:
     """Measure MODEL, a .tflite file or the name of a bundled model, on this machine or on --target.
 
-    Prints the latency of one inference (median, p90, p99; warm-up told apart), the stages of a whole frame from
-    picture to picture, and the start-up time and peak memory of processes of their own; with the host, the file's
-    hash and the input size, without which such figures are worthless.
+    Prints the latency of one inference (median, p90, p99; warm-up told apart), the time of every kind of operator and
+    of the slowest, beside what this machine reaches at best, the stages of a whole frame from picture to picture, and
+    start-up time, memory and, where the kernel tells, energy; with the host, the file's hash and the input size,
+    without which such figures are worthless.
+
+    A budget for a build: keep the --json of a good day, and let --against FILE --max-ratio R fail with exit code 3 when
+    inference, frame or memory take more than R times as much on the same kind of machine.
 
     With --target the model is measured alone, on the other machine: nothing is installed there, nothing stays there,
     and a lost connection is taken up again. ssh needs a Python there with ai-edge-litert; adb needs --runner.
     """
-    from edge_deeplab.errors import OutputError, UsageError
+    from edge_deeplab.cli.profile_measuring import FRAME_SIZE_WH, STARTS, ProfilePlan
+    from edge_deeplab.errors import UsageError
     from edge_deeplab.profiling.latency import MeasureOptions
-    from edge_deeplab.profiling.report import render_profile, to_json, write_json
 
+    if (model is None) == (compare is None):
+        raise UsageError("profile takes MODEL, or --compare A B", came="both" if model else "neither")
     if no_frame and (size_wh or picture):
         raise UsageError("--no-frame goes with neither --frame-size nor --picture")
-    target = Path(json_file) if json_file and json_file != TO_STDOUT else None
-    if target and target.exists() and not force:  # before minutes of measuring; write_json checks again
-        raise OutputError(f"{target}: exists already", next_step="choose another name, or pass --force")
-    if target and not target.parent.is_dir():
-        raise OutputError(f"{target}: cannot be written", came=f"no folder {target.parent}")
+    if max_ratio and not against:
+        raise UsageError("--max-ratio goes with --against FILE")
+    if benchmark_model and operators not in (None, "auto"):
+        raise UsageError("--benchmark-model times the operators itself", came=f"--operators {operators} beside it")
+    json_path = Path(json_file) if json_file and json_file != TO_STDOUT else None
+    for path in (json_path, html_file):
+        if path:
+            _check_place(path, force=force)
 
     defaults = MeasureOptions()
     options = MeasureOptions(
         runs=defaults.runs if runs is None else runs, warmup=defaults.warmup if warmup is None else warmup
     )
-    if where.target:
-        from edge_deeplab.cli.profile_target import profile_target
-        from edge_deeplab.remote.desk import ProfileRequest
-
-        here = {"--frame-size": size_wh, "--picture": picture}
-        request = ProfileRequest(
-            threads=threads, kernels=kernels, runs=options.runs, warmup=options.warmup, starts=starts
-        )
-        only_here = [option for option, value in here.items() if value]
-        profile_target(where, model, request, only_here=only_here, json_file=json_file, force=force)
-        return
-    where.refuse_without_target()
-    report = measure_all(
-        model,
+    plan = ProfilePlan(
         threads=threads,
         kernels=kernels,
         options=options,
         size_wh=None if no_frame else size_wh or FRAME_SIZE_WH,
         needs_frame=bool(size_wh or picture),
         picture=picture,
-        starts=starts,
+        starts=STARTS if starts is None else starts,
+        operators=operators or "auto",
+        benchmark_model=benchmark_model,
     )
-    if target:
-        write_json(target, report.to_dict(), overwrite=force)
-    if json_file == TO_STDOUT:
-        click.echo(to_json(report.to_dict()), nl=False)
+    of_whole_profiles = {
+        "--html": html_file, "--against": against, "--operators": operators, "--benchmark-model": benchmark_model,
+        "--frame-size": size_wh, "--picture": picture,
+    }  # fmt: skip
+    idle = [option for option, value in of_whole_profiles.items() if value]
+    if compare:
+        if starts is not None:
+            idle.append("--starts")
+        if where.target:
+            idle.append("--target")
+        if idle or no_frame:
+            raise UsageError(f"{', '.join(idle or ['--no-frame'])}: goes with MODEL, not with --compare")
+        _compare(compare, plan, json_path=json_path, to_stdout=json_file == TO_STDOUT, force=force)
         return
+    assert model is not None
+    if where.target:
+        from edge_deeplab.cli.profile_target import profile_target
+        from edge_deeplab.remote.desk import ProfileRequest
 
+        request = ProfileRequest(
+            threads=threads, kernels=kernels, runs=options.runs, warmup=options.warmup, starts=plan.starts
+        )
+        profile_target(where, model, request, only_here=idle, json_file=json_file, force=force)
+        return
+    where.refuse_without_target()
+    _profile(
+        model, plan, against=against, max_ratio=max_ratio or MAX_RATIO, json_path=json_path,
+        to_stdout=json_file == TO_STDOUT, html_file=html_file, force=force,
+    )  # fmt: skip
+
+
+def _check_place(path: Path, *, force: bool) -> None:
+    """Before minutes of measuring; writing checks again. Raises OutputError."""
+    from edge_deeplab.errors import OutputError
+
+    if path.exists() and not force:
+        raise OutputError(f"{path}: exists already", next_step="choose another name, or pass --force")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written", came=f"no folder {path.parent}")
+
+
+def _profile(
+    model: str,
+    plan: ProfilePlan,
+    *,
+    against: Path | None,
+    max_ratio: float,
+    json_path: Path | None,
+    to_stdout: bool,
+    html_file: Path | None,
+    force: bool,
+) -> None:
+    """Measures, writes, shows, and holds against an earlier profile. Raises GateError past the budget."""
+    from edge_deeplab.cli.profile_measuring import measure_all, thread_counts
+    from edge_deeplab.profiling.history import History, check_comparable
+    from edge_deeplab.profiling.report import read_profile, to_json, write_json, write_text
+
+    earlier = None
+    if against:
+        from edge_deeplab.profiling.engine import describe_model
+        from edge_deeplab.profiling.host import describe_host
+        from edge_deeplab.runtime.bundled import bundled_model
+
+        earlier = read_profile(against)
+        check_comparable(
+            earlier, host=describe_host(), model=describe_model(bundled_model(model)), kernels=plan.kernels,
+            threads=thread_counts(plan),
+        )  # fmt: skip
+    report = measure_all(model, plan)
+    history = History.of(report, earlier, source=str(against), max_ratio=max_ratio) if earlier else None
+    document = report.to_dict() | ({"against": history.to_dict()} if history else {})
+    if json_path:
+        write_json(json_path, document, overwrite=force)
+    if html_file:
+        from edge_deeplab.profiling.html_page import profile_page
+
+        write_text(html_file, profile_page(report, history), overwrite=force)
+    if to_stdout:
+        click.echo(to_json(document), nl=False)
+    else:
+        _show(report, history)
+    if history:
+        history.check()
+
+
+def _show(report: ProfileReport, history: History | None) -> None:
+    from edge_deeplab.profiling.report import render_profile
+    from edge_deeplab.profiling.tables import render_costs, render_history, render_operators
+
+    facts, latency, *rest = render_profile(report)
+    tables = [facts, latency, *render_operators(report), *rest, *render_costs(report)]
+    notes = report.notes
+    if history:
+        tables.append(render_history(history))
+        notes = (*notes, *history.changes)
+    _print(tables, notes)
+
+
+def _print(tables: Sequence[Table], notes: Sequence[str]) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    for table in render_profile(report):
+    for table in tables:
         console.print(table)
-    for note in report.notes:
+    for note in notes:
         console.print(f"Note: {note}", markup=False, highlight=False)
 
 
-def measure_all(
-    model: str,
-    *,
-    threads: tuple[int, ...] | None,
-    kernels: str,
-    options: MeasureOptions,
-    size_wh: tuple[int, int] | None,
-    needs_frame: bool,
-    picture: Path | None,
-    starts: int,
-) -> ProfileReport:
-    """Measures everything asked for; says on stderr what it is at.
-
-    Args:
-        size_wh: of the frame, None for no frame.
-        needs_frame: whether a model that cannot do a frame is an error (the frame was asked for) or a note.
-
-    Raises: ModelError, InputError and what measure_startup raises.
-    """
-    from edge_deeplab.errors import ModelError
-    from edge_deeplab.manifest import read_manifest
-    from edge_deeplab.profiling.engine import describe_model, profile_engine
+def _compare(
+    models: tuple[str, str], plan: ProfilePlan, *, json_path: Path | None, to_stdout: bool, force: bool
+) -> None:
+    """Measures two models in turns, writes and shows the verdict."""
+    from edge_deeplab.profiling.comparison import ComparisonReport, compare_models
+    from edge_deeplab.profiling.engine import describe_model
     from edge_deeplab.profiling.host import describe_host
-    from edge_deeplab.profiling.report import ProfileReport, doubts
-    from edge_deeplab.profiling.startup import measure_startup
+    from edge_deeplab.profiling.report import doubts, host_line, to_json, write_json
+    from edge_deeplab.profiling.tables import render_comparison
     from edge_deeplab.runtime.bundled import bundled_model
     from edge_deeplab.runtime.interpreter import engine_name
 
-    host, notes = describe_host(), []
-    path = bundled_model(model)
-    facts = describe_model(path)
-    if size_wh and read_manifest(path) is None:
-        if needs_frame:
-            raise ModelError(
-                f"{path}: no whole frame without a manifest", next_step="pass --no-frame, or publish one in it"
-            )
-        notes.append("No whole frame: the file carries no manifest, so what its output means is not known.")
-        size_wh = None
-
-    counts = threads or tuple(dict.fromkeys((1, host.usable_cpus)))
-    latency = []
-    for count in counts:
-        _say(f"{facts.file}: {options.runs} inferences on {count} thread(s)")
-        latency.append(profile_engine(path, threads=count, kernels=kernels, options=options))
-
-    frame = None
-    if size_wh:
-        _say("whole frames of {}x{}".format(*size_wh))
-        frame = _measure_frame(path, size_wh, picture, threads=counts[0], kernels=kernels, options=options)
-
-    ways = [str(path), "--threads", str(counts[0]), "--kernels", kernels]
-    model_start = frame_start = None
-    if starts:
-        _say(f"{starts} starts")
-        python = [sys.executable, "-P", "-m"]  # -P: modules in the working folder are none of ours
-        model_start = measure_startup([*python, "edge_deeplab.profiling.child", *ways], runs=starts)
-    if starts and size_wh:
-        size = ["--size-wh", *map(str, size_wh)]
-        frame_start = measure_startup([*python, "edge_deeplab.cli.frame_program", *ways, *size], runs=starts)
-
-    noise = {f"{profile.threads} thread(s)": profile.latency for profile in latency}
-    if frame:
-        noise["the frame"] = frame.stages.total
-    return ProfileReport(
+    host, (first, second) = describe_host(), map(bundled_model, models)
+    facts = describe_model(first), describe_model(second)
+    threads = (plan.threads or (1,))[0]
+    click.echo(f"measuring {first.name} and {second.name} in turns on {threads} thread(s)", err=True)
+    found = compare_models(first, second, threads=threads, kernels=plan.kernels, options=plan.options)
+    report = ComparisonReport(
         host=host,
         engine=engine_name(),
-        model=facts,
-        latency=tuple(latency),
-        model_start=model_start,
-        frame=frame,
-        frame_start=frame_start,
-        notes=(*notes, *doubts(host, noise)),
+        models=facts,
+        comparison=found,
+        notes=tuple(doubts(host, {"the first": found.first, "the second": found.second})),
     )
-
-
-def _measure_frame(
-    path: Path, size_wh: tuple[int, int], picture: Path | None, *, threads: int, kernels: str, options: MeasureOptions
-) -> FrameProfile:
-    import cv2
-
-    from edge_deeplab.cli.frame_program import FrameProgram, moving_frames
-    from edge_deeplab.profiling.report import FrameProfile
-    from edge_deeplab.profiling.stages import profile_stages
-
-    frames, shows = moving_frames(picture, size_wh)
-    with FrameProgram(path, frames, threads=threads, kernels=kernels) as program:
-        stages = profile_stages(program.step, options=options)
-        return FrameProfile(
-            size_wh=size_wh,
-            threads=threads,
-            opencv_threads=cv2.getNumThreads(),
-            result=program.result,
-            shows=shows,
-            stages=stages,
-        )
-
-
-def _say(what: str) -> None:
-    click.echo(f"measuring {what}", err=True)
+    if json_path:
+        write_json(json_path, report.to_dict(), overwrite=force)
+    if to_stdout:
+        click.echo(to_json(report.to_dict()), nl=False)
+        return
+    _print([render_comparison(report)], report.notes)
+    click.echo(f"{host_line(host)}; {' '.join(report.engine)}")
+    click.echo(found.verdict)

@@ -53,12 +53,17 @@ class BenchmarkRun:
     hidden_by: str | None
 
 
+def check_tool(tool: Path) -> None:
+    """Raises InputError when there is no such file."""
+    if not tool.is_file():
+        raise InputError(f"{tool}: no such program", allowed="the path of LiteRT's benchmark_model")
+
+
 def run_benchmark_model(
     tool: Path, model: Path, *, threads: int = 1, use_xnnpack: bool = True, warmup: int = 10, runs: int = 100
 ) -> BenchmarkRun:
     """Runs the tool on a model. Raises InputError for a tool that is none; EdgeDeepLabError when it fails."""
-    if not tool.is_file():
-        raise InputError(f"{tool}: no such program", allowed="the path of LiteRT's benchmark_model")
+    check_tool(tool)
     command = [
         str(tool.resolve()), f"--graph={model.resolve()}", f"--num_threads={threads}", f"--warmup_runs={warmup}",
         f"--num_runs={runs}", f"--use_xnnpack={str(use_xnnpack).lower()}", "--enable_op_profiling=true",

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from edge_deeplab.errors import UsageError
-from edge_deeplab.profiling.engine import random_inputs
+from edge_deeplab.profiling.engine import ModelFacts, random_inputs
+from edge_deeplab.profiling.host import Host
 from edge_deeplab.profiling.latency import LatencyStats, MeasureOptions, Sampler, timed
 from edge_deeplab.runtime.interpreter import Engine
 from edge_deeplab.runtime.probe import ensure_loads
@@ -87,6 +88,33 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, and the verdict, ready for JSON."""
         return dataclasses.asdict(self) | {"exceeds_noise": self.exceeds_noise, "verdict": self.verdict}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonReport:
+    """A comparison with what a reader needs to believe it.
+
+    Attributes:
+        engine: package and version of the interpreter.
+        models: the first and the second.
+        notes: what makes the figures doubtful.
+    """
+
+    host: Host
+    engine: tuple[str, str]
+    models: tuple[ModelFacts, ModelFacts]
+    comparison: Comparison
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON."""
+        return {
+            "host": self.host.to_dict(),
+            "engine": {"package": self.engine[0], "version": self.engine[1]},
+            "models": [model.to_dict() for model in self.models],
+            "comparison": self.comparison.to_dict(),
+            "notes": list(self.notes),
+        }
 
 
 def compare_models(

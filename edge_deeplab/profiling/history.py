@@ -2,8 +2,8 @@
 
     earlier = read_profile(Path("profile.json"))
     check_comparable(earlier, host=describe_host(), model=facts, kernels="auto", threads=(1,))
-    rows = compare_with(now, earlier)
-    [row.name for row in rows if row.exceeds(1.1)]
+    history = History.of(now, earlier, source="profile.json", max_ratio=1.1)
+    history.check()     # raises GateError past the budget
 
 Figures of another processor, of other kernels or of another input size say nothing about what changed, so such a pair
 is refused. Another model file, engine or load of the machine is what one wants to see, so it is allowed, and said.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_deeplab.errors import InputError
+from edge_deeplab.errors import GateError, InputError
 from edge_deeplab.profiling.engine import ModelFacts
 from edge_deeplab.profiling.host import Host
 from edge_deeplab.profiling.report import ProfileReport
@@ -122,6 +122,52 @@ def what_changed(now: ProfileReport, earlier: ProfileReport) -> list[str]:
     if now.frame and earlier.frame and now.frame.size_wh != earlier.frame.size_wh:
         said.append("The whole frames are not compared: their sizes differ.")
     return said
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """A profile beside an earlier one.
+
+    Attributes:
+        source: the file of the earlier one; measured_at: when that was made, None where it does not say.
+        max_ratio: how many times the earlier figure is allowed.
+        rows: the figures; changes: what else is different.
+    """
+
+    source: str
+    measured_at: str | None
+    max_ratio: float
+    rows: tuple[HistoryRow, ...]
+    changes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, now: ProfileReport, earlier: ProfileReport, *, source: str, max_ratio: float) -> History:
+        """Holds a profile against an earlier one that check_comparable has let through."""
+        return cls(
+            source=source,
+            measured_at=earlier.measured_at,
+            max_ratio=max_ratio,
+            rows=tuple(compare_with(now, earlier)),
+            changes=tuple(what_changed(now, earlier)),
+        )
+
+    @property
+    def title(self) -> str:
+        """Against what, in a few words."""
+        return f"{self.source}, {self.measured_at}" if self.measured_at else self.source
+
+    def check(self) -> None:
+        """Raises GateError naming the figures that are over the budget."""
+        over = [f"{row.name} {row.ratio:.2f} times as much" for row in self.rows if row.exceeds(self.max_ratio)]
+        if over:
+            raise GateError(
+                f"worse than {self.source}", came=", ".join(over), allowed=f"{self.max_ratio:g} times",
+                next_step="measure again on a quiet machine, or see --compare",
+            )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return dataclasses.asdict(self) | {"rows": [row.to_dict() for row in self.rows]}
 
 
 def _row(name: str, before: float, now: float, *, is_held: bool) -> HistoryRow:

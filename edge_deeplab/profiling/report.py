@@ -187,7 +187,12 @@ def doubts(host: Host, latencies: Mapping[str, LatencyStats]) -> list[str]:
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Writes a report as JSON; a reader never sees half of it.
+    """Writes a report as JSON. Raises as write_text does."""
+    write_text(path, to_json(document), overwrite=overwrite)
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Writes a file of which a reader never sees half.
 
     Raises: OutputError when the file exists and `overwrite` is False, or cannot be written.
     """
@@ -198,8 +203,8 @@ def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool = Fal
     except OSError as error:
         raise OutputError(f"{path}: cannot be written", came=error.strerror) from error
     try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(to_json(document))
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
         Path(temporary).chmod(0o644)  # mkstemp makes files that no one else may read
         Path(temporary).replace(path)
     except OSError as error:
@@ -226,11 +231,11 @@ def render_profile(report: ProfileReport) -> list[Table]:
 
 def render_pairs(pairs: Mapping[str, PairStats], *, first: str, second: str, unit: str = "ms") -> Table:
     """A table of things measured in turns, one row a pair; `first` and `second` head the columns (median, p90)."""
-    table = _table(None, unit, f"{first} (p90)", f"{second} (p90)", "ratio", "95 %", "calls")
+    table = new_table(None, unit, f"{first} (p90)", f"{second} (p90)", "ratio", "95 %", "calls")
     for name, pair in pairs.items():
         table.add_row(
             name,
-            *(f"{_ms(stats.median_ms)} ({_ms(stats.p90_ms)})" for stats in (pair.first, pair.second)),
+            *(f"{format_ms(stats.median_ms)} ({format_ms(stats.p90_ms)})" for stats in (pair.first, pair.second)),
             f"{pair.ratio:.2f}",
             f"{pair.ratio_low:.2f}..{pair.ratio_high:.2f}",
             str(pair.first.count),
@@ -245,9 +250,16 @@ def host_line(host: Host) -> str:
 
 
 def _facts_table(report: ProfileReport) -> Table:
+    table = new_table(f"Profile of {report.model.file}", "fact", "value", plain=True)
+    for name, value in fact_rows(report).items():
+        table.add_row(name, value)
+    return table
+
+
+def fact_rows(report: ProfileReport) -> dict[str, str]:
+    """What was measured and on what, in words, by name."""
     host, model = report.host, report.model
-    table = _table(f"Profile of {model.file}", "fact", "value", plain=True)
-    rows = {
+    return {
         "model": f"{model.name or 'no manifest'}, {model.size_bytes / MIB:.2f} MiB, sha256 {model.sha256[:16]}",
         "input": "; ".join(_ends(end) for end in model.inputs),
         "output": "; ".join(_ends(end) for end in model.outputs),
@@ -259,21 +271,18 @@ def _facts_table(report: ProfileReport) -> Table:
         "system": f"{host.system}, Python {host.python}, "
         + ", ".join(f"{name} {version}" for name, version in host.packages.items()),
     }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
 
 
 def _latency_table(report: ProfileReport) -> Table:
-    table = _table(
+    table = new_table(
         "One inference, ms", "threads", "median", "p90", "p99", "spread", "calls", "first", "warm-up", "load"
     )
     for profile in report.latency:
         stats = profile.latency
-        warm = "-" if stats.warmup_median_ms is None else f"{_ms(stats.warmup_median_ms)} x {stats.warmup_count}"
+        warm = "-" if stats.warmup_median_ms is None else f"{format_ms(stats.warmup_median_ms)} x {stats.warmup_count}"
         table.add_row(
-            str(profile.threads), _ms(stats.median_ms), _ms(stats.p90_ms), _ms(stats.p99_ms), f"{stats.spread:.0%}",
-            str(stats.count), _ms(stats.first_ms), warm, _ms(profile.load_ms),
+            str(profile.threads), *_quantiles(stats), f"{stats.spread:.0%}", str(stats.count),
+            format_ms(stats.first_ms), warm, format_ms(profile.load_ms),
         )  # fmt: skip
     return table
 
@@ -284,36 +293,42 @@ def _frame_table(frame: FrameProfile) -> Table:
         f"One {width} x {height} frame of the {frame.shows}, {frame.result}, ms"
         f" (threads: engine {frame.threads}, OpenCV {frame.opencv_threads})"
     )
-    table = _table(title, "stage", "median", "p90", "p99", "share")
+    table = new_table(title, "stage", "median", "p90", "p99", "share")
     for name, stats in frame.stages.stages.items():
         share = f"{frame.stages.shares[name]:.0%}"
-        table.add_row(name, _ms(stats.median_ms), _ms(stats.p90_ms), _ms(stats.p99_ms), share)
+        table.add_row(name, *_quantiles(stats), share)
     total = frame.stages.total
     table.add_section()
     rate = f"{frame.stages.frames_per_second:.0f} frames/s"
-    table.add_row(f"frame ({total.count})", _ms(total.median_ms), _ms(total.p90_ms), _ms(total.p99_ms), rate)
+    table.add_row(f"frame ({total.count})", *_quantiles(total), rate)
     return table
 
 
 def _start_table(starts: Mapping[str, StartupReport]) -> Table:
     runs = next(iter(starts.values())).runs
-    table = _table(f"Start of a process, median of {runs}", "step", "took ms", "reached at ms", "peak memory MiB")
+    table = new_table(f"Start of a process, median of {runs}", "step", "took ms", "reached at ms", "peak memory MiB")
     for name, start in starts.items():
         for step in start.steps:
             peak = "unknown" if step.peak_memory_bytes is None else f"{step.peak_memory_bytes / MIB:.0f}"
             label = f"{name}: {step.name}" + (" (start-up done)" if step.is_ready else "")
-            table.add_row(label, _ms(step.took_ms), _ms(step.at_ms), peak)
+            table.add_row(label, format_ms(step.took_ms), format_ms(step.at_ms), peak)
         table.add_section()
     return table
 
 
-def _table(title: str | None, *columns: str, plain: bool = False) -> Table:
+def new_table(title: str | None, *columns: str, plain: bool = False) -> Table:
+    """A table in the style of all: the first column to the left, figures to the right; `plain` has no heading."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=not plain)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if plain or index == 0 else "right", overflow="fold")
     return table
+
+
+def _quantiles(stats: LatencyStats) -> tuple[str, str, str]:
+    """Median, p90 and p99 in milliseconds, as they stand in every table."""
+    return format_ms(stats.median_ms), format_ms(stats.p90_ms), format_ms(stats.p99_ms)
 
 
 def _ends(end: tuple[str, tuple[int, ...], str]) -> str:
@@ -328,6 +343,6 @@ def _multiply_adds(model: ModelFacts) -> str:
     return f"{model.multiply_adds / 1e6:.1f} M{missing}"
 
 
-def _ms(value_ms: float) -> str:
+def format_ms(value_ms: float) -> str:
     """Three digits that mean something, whatever the size."""
     return f"{value_ms:.3f}" if value_ms < 1 else f"{value_ms:.2f}" if value_ms < 100 else f"{value_ms:.0f}"

@@ -85,13 +85,8 @@ def native_library() -> Path | None:
     return next((folder / name for name in LIBRARY_NAMES if (folder / name).is_file()), None)
 
 
-def profile_operators(
-    path: Path, *, threads: int = 1, kernels: str = "auto", warmup: int = 10, runs: int = 100
-) -> ReportedTimes:
-    """Runs a model under the profiler, in a child process.
-
-    Raises: NativeProfilerError when the engine has no such profiler, or the child ends without an answer.
-    """
+def find_profiler(kernels: str = "auto") -> Path:
+    """The library to ask. Raises NativeProfilerError when there is none, or it does not run these kernels."""
     library = native_library()
     if library is None:
         raise NativeProfilerError(
@@ -101,6 +96,17 @@ def profile_operators(
         raise NativeProfilerError(
             "the engine's profiler does not run these kernels", came=kernels, allowed=", ".join(KERNEL_MODES)
         )
+    return library
+
+
+def profile_operators(
+    path: Path, *, threads: int = 1, kernels: str = "auto", warmup: int = 10, runs: int = 100
+) -> ReportedTimes:
+    """Runs a model under the profiler, in a child process.
+
+    Raises: NativeProfilerError when the engine has no such profiler, or the child ends without an answer.
+    """
+    library = find_profiler(kernels)
     search = os.pathsep.join(str(Path(entry).resolve()) if entry else str(Path.cwd()) for entry in sys.path)
     arguments = [str(library), str(path.resolve()), str(threads), KERNEL_MODES[kernels], str(warmup), str(runs)]
     command = [sys.executable, "-P", "-W", "ignore", "-m", "edge_deeplab.runtime.native_profiler", *arguments]
