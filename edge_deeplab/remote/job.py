@@ -45,14 +45,14 @@ _GUARD = (
     'if [ -e renew ]; then rm -f renew; idle=0; else idle=$((idle+t)); [ "$idle" -lt "${lease}0" ] || exit 0; fi; '
     'if [ -e go ] && [ -z "$started" ]; then started=1; '
     '{ "$@" >out 2>err </dev/null; echo $? >status.part; mv -f status.part status; } & '
-    'fi; t=10; if [ -z "$started" ] || [ -e status ]; then sleep 0.3 2>/dev/null && t=3 || sleep 1; else sleep 1; fi; done'
+    'fi; t=10; if { [ -z "$started" ] || [ -e status ]; } && sleep 0.3 2>/dev/null; then t=3; else sleep 1; fi; done'
 )
 # $1 scratch folder, $2 name, $3 lease, $4 the guard's script, then the command. Says the folder's full path.
 _BEGIN = (
     'd=${1:-${TMPDIR:-/tmp}}/$2; lease=$3; guard=$4; shift 4; umask 077; mkdir -- "$d" || [ -d "$d" ] || exit 1; '
     'cd -- "$d" && d=$(pwd -P) && if [ -e begun ]; then :; else : >begun; : >renew; '
-    "$(command -v setsid) $(command -v nohup) "
-    'sh -c "$guard" guard "$d" "$lease" "$@" </dev/null >/dev/null 2>&1 & fi; pwd -P'
+    "s=; n=; command -v setsid >/dev/null && s=setsid; command -v nohup >/dev/null && n=nohup; "
+    '$s $n sh -c "$guard" guard "$d" "$lease" "$@" </dev/null >/dev/null 2>&1 & fi; pwd -P'
 )
 _GO = 'cd -- "$1" && : >renew && : >go'
 # $1 folder, $2 seconds to wait. Says how the command ended, if it did, and then what it wrote of its progress since.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -17,8 +18,9 @@ from edge_deeplab.calibration.artifact import CalibrationSet
 from edge_deeplab.calibration.recipe import SamplingRecipe
 from edge_deeplab.calibration.sampling import Picture, choose_samples
 from edge_deeplab.cli.main import main
-from edge_deeplab.cli.parity_command import MAX_MEAN_STEPS, MIN_IOU
+from edge_deeplab.cli.parity_command import MAX_MEAN_STEPS, MIN_IOU, Limits
 from edge_deeplab.cli.parity_samples import BUILT_IN, find_samples
+from edge_deeplab.evaluation.agreement import compare_classes, compare_outputs
 from edge_deeplab.imaging.decode import write_image
 
 
@@ -55,21 +57,33 @@ def test_other_kernels_are_near_and_every_figure_is_told(tmp_path: Path, capsys:
         assert words in out
 
 
-@pytest.mark.parametrize(
-    ("gate", "words"),
-    [
-        (["--max-steps", "0"], "steps at most, at most 0"),
-        (["--max-mean-steps", "0.01"], "steps in the mean, at most 0.01"),
-        (["--min-iou", "1"], "IoU 0.9"),
-    ],
-)
-def test_a_missed_limit_is_exit_code_3_after_the_figures(
-    gate: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = parity(["portrait", "--target", "local:builtin", "--limit", "1", *gate], capsys)
+def test_a_missed_limit_is_exit_code_3_after_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    gates = ["--max-steps", "0", "--max-mean-steps", "0.01", "--min-iou", "1"]
+    code, out, err = parity(["portrait", "--target", "local:builtin", "--limit", "1", *gates], capsys)
     assert code == 3
-    assert words in only_error(err)
+    for words in ("steps at most, at most 0", "steps in the mean, at most 0.01", "IoU 0.9"):
+        assert words in only_error(err)
     assert "Verdict: not the same" in out
+
+
+def test_each_limit_holds_by_itself() -> None:
+    here = np.array([[0, 0, 0, 4]], np.uint8)
+    steps = compare_outputs(here, np.array([[0, 0, 0, 0]], np.uint8))  # 1 in the mean, 4 at most
+    classes = compare_classes([here > 2], [here > 5], classes=2, person=None)  # IoU (3/4 + 0) / 2
+    loose = Limits(min_iou=0.3, max_mean_steps=1.0)
+    assert loose.missed(steps, classes) == []
+    for tight in ({"min_iou": 0.4}, {"max_mean_steps": 0.9}, {"max_steps": 3}):
+        (missed,) = dataclasses.replace(loose, **tight).missed(steps, classes)
+        assert "at " in missed
+    assert dataclasses.replace(loose, max_steps=4).missed(steps, classes) == []
+
+
+def test_zeros_of_another_sign_are_other_bits() -> None:
+    here = np.array([[0.0, 1.0]], np.float32)
+    steps = compare_outputs(here, np.array([[-0.0, 1.0]], np.float32))
+    classes = compare_classes([here > 0.5], [here > 0.5], classes=2, person=1)
+    assert Limits().missed(steps, classes) == []
+    assert Limits(max_steps=0).missed(steps, classes) == ["other bits"]
 
 
 def pictures_in(folder: Path, count: int = 5) -> list[np.ndarray]:

@@ -66,12 +66,6 @@ def test_a_model_is_measured_there_and_shown_as_here(
     assert server.left_behind() == []
 
 
-def test_json_on_stdout_is_json_alone(server: SshServer, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(["profile", "portrait", *arguments_for(server), *QUICK, "--json", "-"], capsys)
-    assert code == 0
-    assert json.loads(out)["engine"]["package"] == "ai-edge-litert"
-
-
 def test_names_are_data_never_words_of_a_shell(
     server: SshServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
