@@ -106,7 +106,7 @@ def _attribute(group: Any, name: str) -> list[str]:
     """A list of names among a group's attributes; long ones are cut into NAME0, NAME1, ..."""
     values = group.attrs.get(name)
     if values is None:
-        pieces = []
+        pieces: list[np.ndarray] = []
         while (piece := group.attrs.get(f"{name}{len(pieces)}")) is not None:
             pieces.append(piece)
         values = np.concatenate(pieces) if pieces else ()
