@@ -13,7 +13,7 @@ import click
 
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.profile_command import KERNELS
-from edge_deeplab.cli.target_options import TargetOptions, target_options
+from edge_deeplab.cli.target_options import TargetOptions, options_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,7 @@ class Limits:
 
 @click.command()
 @click.argument("model")
-@target_options
+@options_for("The other side, as above; needed.", hides_runner=True)
 @click.option(
     "--kernels",
     type=click.Choice(KERNELS),

@@ -64,24 +64,34 @@ class TargetOptions:
             raise UsageError(f"{', '.join(idle)}: goes with --target", allowed="ssh://[USER@]HOST[:PORT], adb:SERIAL")
 
 
-def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options to a command, which gets them as one argument `where`."""
+def options_for(target_help: str, *, hides_runner: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds the options to a command, which gets them as one argument `where`.
 
-    @functools.wraps(function)
-    def with_target(*arguments: Any, **options: Any) -> Any:
-        where = TargetOptions(**{name: options.pop(name) for name in TargetOptions.__dataclass_fields__})
-        return function(*arguments, where=where, **options)
+    Args:
+        target_help: what a target may be, for --help.
+        hides_runner: for a command that takes no native tool and says so when it is given one.
+    """
+    options = (
+        click.option("--target", metavar="WHERE", help=target_help),
+        click.option("--python", metavar="PATH", help="The Python with ai-edge-litert there. [the first that has it]"),
+        click.option("--runner", type=click.Path(path_type=Path), metavar="PATH", hidden=hides_runner,
+                     help="For adb: LiteRT's benchmark_model, built for the device."),
+        click.option("--ssh-config", type=click.Path(path_type=Path), metavar="FILE",
+                     help="For ssh: read in place of ~/.ssh/config."),
+    )  # fmt: skip
 
-    for option in reversed(_OPTIONS):
-        option(with_target)
-    return with_target
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_target(*arguments: Any, **given: Any) -> Any:
+            where = TargetOptions(**{name: given.pop(name) for name in TargetOptions.__dataclass_fields__})
+            return function(*arguments, where=where, **given)
+
+        for option in reversed(options):
+            option(with_target)
+        return with_target
+
+    return decorate
 
 
-_OPTIONS = (
-    click.option("--target", metavar="WHERE", help="Another machine: ssh://[USER@]HOST[:PORT] or adb:SERIAL."),
-    click.option("--python", metavar="PATH", help="The Python with ai-edge-litert there. [the first one that has it]"),
-    click.option("--runner", type=click.Path(path_type=Path), metavar="PATH",
-                 help="For adb: LiteRT's benchmark_model, built for the device."),
-    click.option("--ssh-config", type=click.Path(path_type=Path), metavar="FILE",
-                 help="For ssh: read in place of ~/.ssh/config."),
-)  # fmt: skip
+target_options = options_for("Another machine: ssh://[USER@]HOST[:PORT] or adb:SERIAL.")
+"""The options of a command that measures."""

@@ -89,9 +89,11 @@ def parse_target(text: str) -> Target:
 def _parse_ssh(text: str) -> SshTarget:
     rest = text.removeprefix("ssh://").removesuffix("/")
     user, at, place = rest.rpartition("@")
+    if at and ":" in user:  # not shown again: it may be seen by others
+        raise UsageError("--target ssh://USER:PASSWORD@HOST: a password cannot be given here",
+                         allowed="ssh://[USER@]HOST[:PORT]", next_step="log in by key")  # fmt: skip
     if at and not _USER.fullmatch(user):
-        hint = "a password cannot be given here: log in by key" if ":" in user else None
-        raise UsageError(f"--target {text!r}: is no user name", allowed="ssh://[USER@]HOST[:PORT]", next_step=hint)
+        raise UsageError(f"--target {text!r}: is no user name", allowed="ssh://[USER@]HOST[:PORT]")
     ipv6 = _IPV6.match(place)
     host = ipv6.group(1) if ipv6 else place.partition(":")[0]
     port = place[ipv6.end() :] if ipv6 else place[len(host) :]

@@ -137,7 +137,7 @@ class LocalPlace:
         program = shutil.which(python) if python else sys.executable
         if program is None:
             raise UsageError(f"--python {python}: no such program")
-        self._program, self._say = program, say
+        self._program, self._say = str(Path(program).absolute()), say  # not resolved: a venv's python is a link
         self.name = "this machine" + (f", {program}" if python else "")
 
     def run(self, bundle: bytes) -> bytes:

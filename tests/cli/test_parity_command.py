@@ -211,8 +211,17 @@ def test_a_library_that_is_no_delegate(tmp_path: Path, capsys: pytest.CaptureFix
     assert code == 2 and "is no delegate" in only_error(err)
 
 
-def test_another_python_is_used(capsys: pytest.CaptureFixture[str]) -> None:
-    where = ["--target", "local:xnnpack", "--python", sys.executable, "--limit", "1", "--json", "-"]
+def test_another_python_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named from here, though it runs elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    wrapper = tmp_path / "bin" / "python"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\ntouch "{tmp_path}/was here"\nexec "{sys.executable}" "$@"\n')
+    wrapper.chmod(0o755)
+    where = ["--target", "local:xnnpack", "--python", "bin/python", "--limit", "1", "--json", "-"]
     code, out, err = parity(["portrait", *where], capsys)
     assert code == 0, err
-    assert sys.executable in json.loads(out)["there"]["place"]
+    assert "bin/python" in json.loads(out)["there"]["place"]
+    assert (tmp_path / "was here").exists()

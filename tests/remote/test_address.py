@@ -68,6 +68,7 @@ def test_a_delegate_is_a_file_that_is_there(tmp_path: Path) -> None:
     assert parse_target(f"local:{library}") == LocalTarget(delegate=library)
 
 
-def test_a_password_gets_its_own_advice() -> None:
-    with pytest.raises(UsageError, match="log in by key"):
+def test_a_password_gets_its_own_advice_and_is_not_shown_again() -> None:
+    with pytest.raises(UsageError, match="log in by key") as caught:
         parse_target("ssh://pi:secret@host")
+    assert "secret" not in str(caught.value)
