@@ -8,10 +8,11 @@ Three ways lead there, best first; `method` says which one was taken:
 profiler        LiteRT's own profiler, in a child process (runtime/native_profiler.py). Exact, to the microsecond.
 benchmark_model the native tool of that name that the user gives (benchmark_model.py). Exact, on the tool's engine.
 alone           an estimate for engines without a profiler (tflite-runtime): each operator cut out as a model of its own
-                with its true shapes and constants, all timed in turns with the whole. What the engine fuses across
-                operators is lost, and each finds its input in the cache, as it mostly does in the whole. Differences of
-                successive prefixes, the obvious other way, were measured on the bundled model (84 operators, 3.7 ms):
-                against the profiler they were off by 22 % of the whole, summed over operators; this way by 3 %.
+                with its true shapes and constants, all timed in turns with the whole, less what a call costs. What the
+                engine fuses across operators is lost, and each finds its input in the cache, as it mostly does in the
+                whole. Differences of successive prefixes, the obvious other way, were measured too, on the bundled
+                model (84 operators, 3.7 ms): against the profiler they were off by 22 % of the whole, summed over
+                operators; this way by 3 % (benchmarks/profile_agreement.py).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord, Tflite
 from edge_deeplab.runtime.interpreter import Engine
 from edge_deeplab.runtime.native_profiler import NativeProfilerError, ReportedTimes
 from edge_deeplab.runtime.native_profiler import profile_operators as ask_native_profiler
+from edge_deeplab.runtime.synthetic_model import product_chain
 
 METHODS = ("auto", "profiler", "alone")
 US_PER_MS = 1000.0
@@ -94,8 +96,9 @@ class OperatorsReport:
         method: one of "profiler", "benchmark_model", "alone"; see the module.
         threads: of the engine.
         rows: the operators.
-        whole_ms: the whole model, measured in the same run by the same means.
-        sum_share: the operators' sum over the whole; 1 would be everything explained.
+        sum_share: the operators' sum over the whole in the same calls; 1 would be everything explained.
+        whole_ms: the whole model: its operators' sum, the middle of many calls, over sum_share. Of a machine that other
+            programs use this says what the model takes without them, as the operators' times do.
         note: why a better method was not taken, None when the best was.
     """
 
@@ -173,14 +176,15 @@ def from_reported(graph: TfliteFile, times: ReportedTimes, *, threads: int) -> O
     """Gives the times that an engine reported to the operators of the file."""
     outside = {operator.node for operator in times.operators if operator.node is not None}
     elapsed_ms = [middle_mean(column) / US_PER_MS for column in times.elapsed_us.T]
+    sum_share = float(np.median(times.elapsed_us.sum(axis=1) / times.whole_us))
     rows = assign(graph, [(item.name, item.node, time_ms) for item, time_ms in zip(times.operators, elapsed_ms)])
     assert outside <= {operator.index for operator in graph.operators}, "the profiler ran another file"
     return OperatorsReport(
         method="profiler",
         threads=threads,
         rows=rows,
-        whole_ms=middle_mean(times.whole_us) / US_PER_MS,
-        sum_share=float(np.median(times.elapsed_us.sum(axis=1) / times.whole_us)),
+        whole_ms=sum(elapsed_ms) / sum_share,
+        sum_share=sum_share,
     )
 
 
@@ -278,22 +282,29 @@ def _time_alone(
 
             return sample
 
-        samplers = {"whole": sampler(path)}
-        for index in cutter.running:
-            piece = Path(folder) / f"{index}.tflite"
-            piece.write_bytes(cutter.operators(index, index))
-            samplers[str(index)] = sampler(piece)
+        def written(name: str, data: bytes) -> Sampler:
+            piece = Path(folder) / f"{name}.tflite"
+            piece.write_bytes(data)
+            return sampler(piece)
+
+        samplers = {
+            "whole": sampler(path),
+            "call": written("call", product_chain("float32", pixels=1, channels=1, layers=1)),
+        } | {str(index): written(str(index), cutter.operators(index, index)) for index in cutter.running}
         _, counted = collect(samplers, options=options)
-    whole = counted.pop("whole")
+    whole, call = counted.pop("whole"), counted.pop("call")
+    call_ms = middle_mean(call)  # one multiply-add: what is left is the cost of calling
     times_ms = {operator.index: 0.0 for operator in graph.operators}
-    times_ms |= {int(index): middle_mean(samples) for index, samples in counted.items()}
+    times_ms |= {int(index): max(middle_mean(samples) - call_ms, 0.0) for index, samples in counted.items()}
+    # of sums, not of medians: another program's time slice hits the long whole more often than a short operator
+    spent_ms = sum(sum(samples) for samples in counted.values()) - call_ms * len(whole) * len(counted)
+    sum_share = max(spent_ms, 0.0) / max(sum(whole) - call_ms * len(whole), 1e-9)
     return OperatorsReport(
         method="alone",
         threads=threads,
         rows=_rows(graph, times_ms),
-        whole_ms=middle_mean(whole),
-        # of sums, not of medians: another program's time slice hits the long whole more often than a short operator
-        sum_share=sum(sum(samples) for samples in counted.values()) / sum(whole),
+        whole_ms=sum(times_ms.values()) / sum_share if sum_share > 0 else 0.0,
+        sum_share=sum_share,
         note=note,
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SHOWN = 12  # operators on the terminal, the slowest; JSON and HTML have all
-LAYER_LETTERS = 26
+LAYER_LETTERS = 24
 SAYS = {
     "profiler": "by LiteRT's profiler",
     "benchmark_model": "by benchmark_model",

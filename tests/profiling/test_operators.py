@@ -22,8 +22,8 @@ QUICK = MeasureOptions(warmup=2, runs=10, min_runs=1)
 
 @pytest.fixture(scope="module")
 def both() -> dict[str, OperatorsReport]:
-    path = bundled_model("portrait")
-    return {method: profile_operators(path, method=method, options=QUICK) for method in ("profiler", "alone")}
+    path, options = bundled_model("portrait"), MeasureOptions(warmup=2, runs=30)
+    return {method: profile_operators(path, method=method, options=options) for method in ("profiler", "alone")}
 
 
 def test_each_way_gives_every_operator_of_the_file(both: dict[str, OperatorsReport]) -> None:
@@ -38,13 +38,13 @@ def test_each_way_gives_every_operator_of_the_file(both: dict[str, OperatorsRepo
 
 
 def test_the_two_ways_agree_about_where_the_time_goes(both: dict[str, OperatorsReport]) -> None:
-    """Shares, not milliseconds, of operators above 1 %: a busy machine slows all alike.
+    """Shares, not milliseconds: a busy machine slows all alike.
 
-    Measured on a quiet machine the ways differ by 0.03 summed over all operators; 0.5 leaves a test room for a machine
-    that other programs use, and is far from the 1.5 and more of shares dealt out at random.
+    The ways differ by 0.03 to 0.07 summed over all operators, on a quiet machine and on one with four times as much
+    to do as it has processors; shares dealt out at random differ by more than 1.
     """
     shares = [np.array([row.share for row in report.rows]) for report in both.values()]
-    assert np.abs(shares[0] - shares[1]).sum() < 0.5
+    assert np.abs(shares[0] - shares[1]).sum() < 0.4
     assert np.corrcoef(*shares)[0, 1] > 0.8
 
 
