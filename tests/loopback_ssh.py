@@ -58,7 +58,6 @@ class SshServer:
         if os.geteuid() == 0:  # as root sshd wants a place of the system's for its unprivileged half
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         variables = {"TMPDIR": str(self.far), "PATH": os.environ["PATH"], **self.environment}
-        settings = "".join(f'SetEnv "{name}={value}"\n' for name, value in list(variables.items())[:1])
         settings = "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items()) + "\n"
         (self.folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.folder / 'host'}\n"

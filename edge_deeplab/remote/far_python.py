@@ -32,8 +32,8 @@ _ASK = (
 # $1 the question, then the candidates. A word of ours may begin with $HOME; a word of the person's is taken as it is.
 _LOOK = (
     'ask=$1; shift; for p in "$@"; do case $p in "\\$HOME/"*) p=$HOME/${p#??????};; "~/"*) p=$HOME/${p#??};; esac; '
-    'f=$(command -v -- "$p") || continue; a=$("$f" -c "$ask" 2>/dev/null) || continue; '
-    'printf "%s\\t%s\\n" "$f" "$a"; done'
+    'f=$(command -v -- "$p") || continue; case $f in /*) ;; *) f=$PWD/$f;; esac; '
+    'a=$("$f" -c "$ask" 2>/dev/null) && printf "%s\\t%s\\n" "$f" "$a"; done; :'
 )
 
 

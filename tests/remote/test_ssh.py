@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shlex
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from loopback_ssh import SshServer, free_port, running_with, wait_until
 
 from edge_deeplab.cli.main import main
 from edge_deeplab.errors import DeviceError
+from edge_deeplab.remote.far_python import find_python
 from edge_deeplab.remote.job import Job
 from edge_deeplab.remote.openssh import OpenSsh
 from edge_deeplab.runtime.bundled import bundled_model
@@ -157,6 +159,16 @@ def test_a_python_without_the_interpreter_gets_the_line_to_type_there(
     assert "has no ai-edge-litert and no numpy" in line
     assert f"{bare_python} -m venv ~/.venv && ~/.venv/bin/pip install ai-edge-litert numpy" in line
     assert "nothing is installed from here" in line
+
+
+def test_a_python_may_be_named_from_the_home_folder_there(server: SshServer) -> None:
+    """Where a login begins; the job itself runs in a folder of its own."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    named = os.path.relpath(sys.executable, home)
+    with closing(OpenSsh(server.target, config=server.config)) as shell:
+        python = find_python(shell, named)
+        assert Path(python.path).is_absolute() and Path(python.path).samefile(sys.executable)
+        assert python.engine[0] == "ai-edge-litert"
 
 
 @pytest.mark.parametrize("python", ["/bin/true", "/nowhere/python", "cat"])
