@@ -3,6 +3,8 @@
     data = mixed_float(network, keep(worst, FakeQuant.OFF), size_hw=(256, 256))
     float_cost(path_of(data)), int16_cost(TfliteFile.from_bytes(data))
 
+A layer that reads a wider tensor is wider, too, as the converter makes it; its output is rounded again.
+
 Float layers are converted and the file is loaded: XNNPACK takes float and int8 operators, and the conversions between,
 into one delegate (ai-edge-litert 2.3.0). For 16-bit activations there is nothing to load: TF 2.21's converter refuses
 a graph in which some layers have them, and XNNPACK has no kernels for them. So their cost is worked out from the same
@@ -31,7 +33,7 @@ class WiderCost:
     """What wider layers do to a file.
 
     Attributes:
-        operators: how many are wider, conversions left out.
+        operators: how many are wider, those that read a wider tensor among them; conversions left out.
         share_of_macs: of the file's multiply-adds that they do, 0..1.
         conversions: QUANTIZE and DEQUANTIZE operators between int8 and wider ones.
         partitions: delegate partitions; 1 is the best.

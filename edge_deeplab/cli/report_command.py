@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,21 +12,15 @@ import click
 from edge_deeplab.cli.calibrator_option import calibrator_option
 from edge_deeplab.cli.evaluate_command import CLASSES, PERSON, PIPE_WIDTH, TO_STDOUT
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
-from edge_deeplab.cli.progress_line import ProgressLine
 
 if TYPE_CHECKING:
-    from edge_deeplab.calibration.artifact import CalibrationSet
-    from edge_deeplab.cli.predictors import Predictor
+    from edge_deeplab.cli.report_inputs import Inputs
     from edge_deeplab.cli.report_layers import LayerFindings
-    from edge_deeplab.cli.report_stages import Inputs, StageLine
-    from edge_deeplab.data.pairs import Pair
-    from edge_deeplab.evaluation.runner import ClassReport, EvaluationReport
+    from edge_deeplab.cli.report_scoring import Scorer
     from edge_deeplab.evaluation.stages import StageReport
-    from edge_deeplab.manifest import Manifest
 
 SKIPPABLE = ("float32", "float16", "ptq", "qat", "int8", "reference")  # report_stages.STAGES; a test holds them equal
 FLOAT_GATE, PTQ_GATE, QAT_GATE = 0.001, 0.010, 0.003  # as report_stages.Gates; a test holds them equal
-MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 LAYER_PICTURES = 8
 
 
@@ -96,7 +84,9 @@ def command(
     worst layers in float16 or with 16-bit activations. --compare-calibrators needs --calibration.
     """
     from edge_deeplab.cli.evaluate_command import spread
-    from edge_deeplab.cli.report_stages import Gates, Inputs, StageLine
+    from edge_deeplab.cli.report_inputs import Inputs, check_comparison, check_inputs, check_target
+    from edge_deeplab.cli.report_scoring import Scorer, ended_by_sigterm, run_calibrators, run_layers, run_stages
+    from edge_deeplab.cli.report_stages import Gates, StageLine
     from edge_deeplab.data.pairs import PairsFolder
 
     target = Path(json_file) if json_file and json_file != TO_STDOUT else None
@@ -132,183 +122,6 @@ def command(
     else:
         show(report, calibrators, findings, title=f"{data.name}: {len(pairs)} pictures", everything=all_layers)
     hold_gates(report)
-
-
-def check_target(path: Path, *, overwrite: bool) -> None:
-    """Before minutes of work. Raises OutputError for a file that exists or cannot be."""
-    from edge_deeplab.errors import OutputError
-
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already", next_step="choose another name, or pass --force")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: cannot be written", came=f"no folder {path.parent}")
-
-
-def check_inputs(
-    model: Path, tuned: Path | None, tflite: Path | None, calibration: Path | None, calibrator: str | None,
-    facts: ForeignFacts,
-) -> CalibrationSet | None:  # fmt: skip
-    """Reads what can be read without TensorFlow, so that a mistake costs no minute. Returns: the samples.
-
-    Raises: UsageError for files of the wrong kind or options that go with nothing; ModelError and InputError for what
-        is missing, damaged, or of another size or other labels than MODEL.
-    """
-    from edge_deeplab.calibration.artifact import CalibrationSet
-    from edge_deeplab.cli.predictors import refuse_idle_facts
-    from edge_deeplab.converters.paths import check_calibration
-    from edge_deeplab.errors import ModelError, UsageError
-    from edge_deeplab.manifest import read_manifest
-
-    suffix = model.suffix.lower()
-    if not model.is_dir() and suffix not in MODEL_SUFFIXES:
-        asked = {".qat": f"--tuned {model}", ".tflite": f"--tflite {model}"}.get(suffix)
-        raise UsageError(
-            f"{model}: a report begins with the float network", came=suffix or "no suffix",
-            allowed=f"{', '.join(MODEL_SUFFIXES)}, or a SavedModel folder",
-            next_step=f"give that one, and {asked}" if asked else None,
-        )  # fmt: skip
-    for option, path, wanted in (("--tuned", tuned, ".qat"), ("--tflite", tflite, ".tflite")):
-        if path is not None and path.suffix.lower() != wanted:
-            raise UsageError(f"{option}: must be a {wanted} file", came=path.name)
-        if path is not None and not path.is_file():
-            raise ModelError(f"{path}: no such file")
-    if calibrator is not None and calibration is None:
-        raise UsageError("--calibrator: there are no samples", next_step="give --calibration FILE.calib")
-    models = [model, *(path for path in (tuned, tflite) if path is not None)]
-    refuse_idle_facts([str(path) for path in models], facts)
-    samples = CalibrationSet.load(calibration) if calibration else None
-    manifests = {path: None if path.is_dir() else read_manifest(path) for path in models}
-    first = manifests[model]
-    if first is not None and samples is not None:
-        check_calibration(samples, first.size_hw)
-    for path, manifest in manifests.items():
-        if first is not None and manifest is not None:
-            check_same(model, first, path, manifest)
-    return samples
-
-
-def check_same(model: Path, wanted: Manifest, path: Path, found: Manifest) -> None:
-    """Refuses a stage of another network. Raises ModelError."""
-    from edge_deeplab.errors import ModelError
-
-    if found.size_hw != wanted.size_hw:
-        raise ModelError(
-            f"{path}: has another input size than {model.name}", came="{}x{}".format(*found.size_hw),
-            allowed="{}x{}".format(*wanted.size_hw),
-        )  # fmt: skip
-    if found.labels != wanted.labels:
-        raise ModelError(
-            f"{path}: has other labels than {model.name}", came=", ".join(found.labels[:4]),
-            allowed=", ".join(wanted.labels[:4]),
-        )  # fmt: skip
-
-
-def check_comparison(model: Path, samples: CalibrationSet | None) -> None:
-    """Raises UsageError where there is nothing to compare calibrators on."""
-    from edge_deeplab.errors import UsageError
-
-    if samples is None:
-        raise UsageError("--compare-calibrators: there are no samples", next_step="give --calibration FILE.calib")
-    if model.is_dir():
-        raise UsageError("--compare-calibrators: a SavedModel takes TFLite's own calibrator", came=model.name)
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM ends the program as an exception does, so that temporary folders go away."""
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-class Scorer:
-    """Scores predictors on the same pairs, with a line of progress.
-
-    Args:
-        score: PERSON or CLASSES; None takes what the first predictor allows.
-    """
-
-    def __init__(self, pairs: tuple[Pair, ...], score: str | None) -> None:
-        self.pairs, self.score = pairs, score
-        self.line = ProgressLine()
-
-    def __call__(self, name: str, predictor: Predictor) -> EvaluationReport | ClassReport:
-        """The figures of one predictor."""
-        from edge_deeplab.cli.evaluate_command import choose_score, score_pairs
-        from edge_deeplab.evaluation.inference import Look
-
-        self.score = choose_score(self.score, [predictor], None)
-        total, started_s = len(self.pairs), time.monotonic()
-
-        def show(done: int) -> None:
-            left_s = round((time.monotonic() - started_s) / done * (total - done))
-            left = "{}:{:02d} left".format(*divmod(left_s, 60))
-            self.line.show(f"{name}: {done}/{total} pictures, {left}", is_final=done == total)
-
-        return score_pairs(predictor, self.pairs, self.score, Look(), on_progress=show)
-
-    def say(self, text: str) -> None:
-        """Shows what else is being done."""
-        self.line.show(text, is_final=False)
-
-
-def run_stages(line: StageLine, skipped: tuple[str, ...], scorer: Scorer) -> StageReport:
-    """Opens and scores every stage. Raises what keeps the float network itself from being scored."""
-    from edge_deeplab.cli.report_stages import StageLeftOutError
-    from edge_deeplab.errors import ConversionError, ModelError
-    from edge_deeplab.evaluation.stages import Stage, StageReport
-
-    stages: list[Stage] = []
-    for planned in line.stages(skipped):
-        scorer.say(f"{planned.name}: getting ready")
-        try:
-            predictor, facts = planned.open()
-        except StageLeftOutError as reason:
-            stages.append(Stage(name=planned.name, gate=planned.gate, missing=str(reason)))
-            continue
-        except (ConversionError, ModelError) as error:
-            if not stages:
-                raise
-            stages.append(Stage(name=planned.name, gate=planned.gate, missing=str(error), is_failed=True))
-            continue
-        with contextlib.closing(predictor):
-            figures = scorer(planned.name, predictor)
-        stages.append(
-            Stage(name=planned.name, kind=predictor.kind, gate=planned.gate, report=figures, facts=facts)
-        )  # fmt: skip
-    return StageReport(stages=tuple(stages))
-
-
-def run_calibrators(line: StageLine, report: StageReport, scorer: Scorer) -> StageReport:
-    """The int8 file of every calibrator, against the same float figures."""
-    from edge_deeplab.cli.report_calibrators import compare_calibrators
-    from edge_deeplab.evaluation.stages import StageReport
-
-    return StageReport(stages=(report.stages[0], *compare_calibrators(line, scorer)))
-
-
-def run_layers(line: StageLine, pairs: tuple[Pair, ...], scorer: Scorer, *, worst: int) -> LayerFindings | str:
-    """Where the fake-quantized network loses; or why there is none."""
-    from edge_deeplab.cli.report_layers import measure_layers, network_images
-    from edge_deeplab.cli.report_stages import StageLeftOutError
-    from edge_deeplab.errors import ConversionError
-
-    try:
-        source = line.quantized
-    except (StageLeftOutError, ConversionError) as reason:
-        return str(reason)
-    return measure_layers(
-        source, network_images(source, pairs), worst=worst, folder=line.folder, score=scorer, on_progress=scorer.say
-    )
 
 
 def describe(

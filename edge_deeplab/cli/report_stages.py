@@ -14,15 +14,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_deeplab.cli.foreign_facts import ForeignFacts
+from edge_deeplab.cli.report_inputs import Inputs
 
 if TYPE_CHECKING:
-    from edge_deeplab.calibration.artifact import CalibrationSet
-    from edge_deeplab.calibration.calibrators import Calibrator
     from edge_deeplab.cli.predictors import Predictor
     from edge_deeplab.converters.sources import Source
 
@@ -49,23 +47,6 @@ class Gates:
     float_file: float = 0.001
     ptq: float = 0.010
     qat: float = 0.003
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What was given on the command line.
-
-    Attributes:
-        model: the float model; tuned: its .qat; tflite: its int8 file; samples: calibration samples.
-    """
-
-    model: Path
-    tuned: Path | None
-    tflite: Path | None
-    samples: CalibrationSet | None = field(repr=False)
-    calibrator: Calibrator
-    facts: ForeignFacts
-    threads: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +155,13 @@ class StageLine:
 
         output = self.folder / f"{stem}.tflite"
         with quiet_native_stderr():  # TFLite's own calibrator prints its settings
-            convert(source, output, formats=(format_name,), calibration=self.inputs.samples)
+            convert(
+                source,
+                output,
+                formats=(format_name,),
+                calibration=self.inputs.samples,
+                calibrator=self.inputs.calibrator,
+            )
         return output_path(output, format_name)
 
     def _float_network(self) -> tuple[Predictor, dict[str, Any]]:
