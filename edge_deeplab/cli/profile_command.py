@@ -108,7 +108,10 @@ SECTIONS = {
     help=f"Processes started for start-up time and memory; 0 for none. [{STARTS}]",
 )
 @click.option(
-    "--compare", nargs=2, metavar="A B", help="In place of MODEL: which of two is faster, in turns, beyond the noise?"
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    help="In place of MODEL: which of two is faster, and is it more than noise? On 1 thread or --threads.",
 )
 @click.option(
     "--against",

@@ -18,7 +18,9 @@ from edge_deeplab.profiling.peaks import MachinePeaks
 from edge_deeplab.profiling.report import MIB, FrameProfile, ProfileReport, fact_rows, format_ms
 from edge_deeplab.profiling.startup import StartupReport
 from edge_deeplab.profiling.svg_charts import PALETTE, bars, columns, histogram, roofline, stacked, steps, timeline
-from edge_deeplab.profiling.tables import cost_rows, of_peak
+from edge_deeplab.profiling.tables import cost_rows, of_peak, short_layer
+
+PAGE_LETTERS = 32  # of a layer's name
 
 HOW_TIMED = {
     "profiler": "Measured inside of the whole model by LiteRT's own profiler, in whole microseconds.",
@@ -200,7 +202,8 @@ def _roofline(
 
 def _tip(row: OperatorRow, peaks: MachinePeaks | None) -> str:
     number = "put in by the engine" if row.index is None else f"#{row.index}"
-    parts = [f"{number} {row.name}", row.layer, "x".join(map(str, row.output_shape)), f"{format_ms(row.time_ms)} ms"]
+    layer = short_layer(row.layer, PAGE_LETTERS)
+    parts = [f"{number} {row.name}", layer, "x".join(map(str, row.output_shape)), f"{format_ms(row.time_ms)} ms"]
     parts.append(f"{row.share:.1%}")
     if row.gops:
         parts.append(f"{row.gops:.1f} Gop/s ({of_peak(row, peaks)} of the peak)")
@@ -210,17 +213,17 @@ def _tip(row: OperatorRow, peaks: MachinePeaks | None) -> str:
 
 
 def _operator_table(operators: OperatorsReport, peaks: MachinePeaks | None) -> str:
-    heads = ("#", "operator", "layer", "kernel", "output", "Mmac", "ms", "share", "Gop/s", "of peak", "GB/s")
+    heads = ("#", "operator", "layer", "output", "Mmac", "ms", "share", "Gop/s", "of peak", "GB/s", "kernel")
     rows = [
         (
-            "-" if row.index is None else str(row.index), row.name, row.layer, row.kernel or "-",
+            "-" if row.index is None else str(row.index), row.name, short_layer(row.layer, PAGE_LETTERS),
             "x".join(map(str, row.output_shape)), f"{row.macs / 1e6:.2f}" if row.macs else "-", format_ms(row.time_ms),
             f"{row.share:.1%}", "-" if row.gops is None else f"{row.gops:.1f}", of_peak(row, peaks),
-            "-" if not row.gigabytes_per_s else f"{row.gigabytes_per_s:.1f}",
+            "-" if not row.gigabytes_per_s else f"{row.gigabytes_per_s:.1f}", row.kernel or "-",
         )
         for row in operators.rows
     ]  # fmt: skip
-    table = _table(heads, rows, left=(1, 2, 3, 4))
+    table = _table(heads, rows, left=(1, 2, 3, 10), kind="dense")
     return f"<details><summary>All {len(rows)} operators</summary>{table}</details>"
 
 
@@ -315,9 +318,10 @@ def _table(
     caption: str = "",
     foot: Sequence[str] = (),
     left: Sequence[int] = (),
+    kind: str = "",
     is_escaped: bool = False,
 ) -> str:
-    """A table; `left` are columns of words, `is_escaped` says that the cells are HTML already."""
+    """A table; `left` are columns of words, `kind` a CSS class, `is_escaped` says that the cells are HTML already."""
 
     def cells(row: Sequence[str], tag: str) -> str:
         scope = ' scope="col"' if tag == "th" else ""
@@ -325,11 +329,12 @@ def _table(
         words = row if is_escaped else [_e(cell) for cell in row]
         return "".join(f"<{tag}{scope}{side}>{word}</{tag}>" for side, word in zip(sides, words))
 
+    chosen = f' class="{kind}"' if kind else ""
     top = f"<caption>{_e(caption)}</caption>" if caption else ""
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     bottom = f"<tfoot><tr>{cells(foot, 'td')}</tr></tfoot>" if foot else ""
     return (
-        f'<div class="scroll" tabindex="0"><table>{top}<thead><tr>{cells(heads, "th")}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table{chosen}>{top}<thead><tr>{cells(heads, "th")}</tr></thead>'
         f"<tbody>{body}</tbody>{bottom}</table></div>"
     )
 

@@ -61,6 +61,8 @@ th { color: var(--faint); font-weight: 600; }
 th:first-child, td:first-child, td.left, th.left, .facts td { text-align: left; }
 .facts th { text-align: left; white-space: nowrap; width: 1%; }
 tr:last-child td, tr:last-child th { border-bottom: 0; }
+.dense { font-size: 12.5px; white-space: nowrap; }
+.dense th, .dense td { padding: 3px 7px; }
 tfoot td { border-top: 1px solid var(--edge); font-weight: 600; }
 details { margin: 8px 0 14px; }
 summary { cursor: pointer; color: var(--link); width: fit-content; }

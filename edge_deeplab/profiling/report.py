@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,7 @@ class ProfileReport:
         try:
             if not 1 <= int(document["format"]) <= FORMAT:
                 raise InputError("a profile of another format", came=document["format"], allowed=f"1 to {FORMAT}")
-            parts = {
+            parts: dict[str, Callable[[Any], Any]] = {
                 "model_start": StartupReport.from_dict, "frame": FrameProfile.from_dict,
                 "frame_start": StartupReport.from_dict, "operators": OperatorsReport.from_dict,
                 "peaks": MachinePeaks.from_dict, "energy": EnergyReport.from_dict,

@@ -116,9 +116,13 @@ def _slowest_table(operators: OperatorsReport, peaks: MachinePeaks | None) -> Ta
     return table
 
 
-def short_layer(name: str) -> str:
-    """The end of a layer's name, which tells it from its neighbours."""
-    return name if len(name) <= LAYER_LETTERS else "…" + name[1 - LAYER_LETTERS :]
+def short_layer(name: str, letters: int = LAYER_LETTERS) -> str:
+    """The end of a layer's name, which tells it from its neighbours.
+
+    The converter joins the names of layers that it fused with semicolons; the first is that of the result.
+    """
+    first = name.partition(";")[0]
+    return first if len(first) <= letters else "…" + first[1 - letters :]
 
 
 def of_peak(row: OperatorRow, peaks: MachinePeaks | None) -> str:

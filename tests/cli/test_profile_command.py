@@ -79,6 +79,8 @@ def test_everything_is_measured_and_written(
     assert [row["name"] for row in operators["rows"]].count("DEPTHWISE_CONV_2D") == 17
     assert operators["threads"] == 1 and all(row["computes"] in (None, "float32") for row in operators["rows"])
     assert document["peaks"]["float32_gops"] > 0
+    assert set(document["vitals"]) == {"before", "after"} and "governors" in document["vitals"]["before"]
+    assert document["energy"] is not None or any(note.startswith("Energy: ") for note in document["notes"])
     assert document["model_start"]["steady_memory_bytes"] <= document["model_start"]["peak_memory_bytes"]
     for fact in (
         document["model"]["sha256"][:16], document["host"]["cpu_name"], "1 x 257 x 257 x 3 float32", "median",

@@ -134,13 +134,13 @@ def test_names_that_hold_markup_stay_names(report: ProfileReport) -> None:
     nasty = "<script>alert('x')</script>&\"'"
     model = dataclasses.replace(report.model, name=nasty, file=nasty)
     assert report.operators is not None
-    rows = tuple(dataclasses.replace(row, layer=nasty, name=nasty) for row in report.operators.rows)
+    rows = tuple(dataclasses.replace(row, layer="<i>", name=nasty) for row in report.operators.rows)
     changed = dataclasses.replace(
         report, model=model, notes=(nasty,), operators=dataclasses.replace(report.operators, rows=rows)
     )
     outline = Outline(profile_page(changed))
     assert "script" not in outline.tags and outline.open == []
-    assert nasty in outline.words
+    assert nasty in outline.words and "<i>" in outline.words
 
 
 def test_a_history_says_what_is_over(report: ProfileReport) -> None:
