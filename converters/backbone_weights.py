@@ -6,19 +6,23 @@ chooses among them. What the arrays become in a network of ours is for transplan
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from edge_deeplab.errors import ModelError
+from edge_deeplab.models.backbones.mobilenet_v2 import SCOPE as MOBILENET_V2
+from edge_deeplab.models.backbones.mobilenet_v2 import build_mobilenet_v2
 from edge_deeplab.models.backbones.resnet_v1 import KERAS_VARIANTS
-from edge_deeplab.models.blocks import make_divisible
+from edge_deeplab.models.blocks import Blocks, Feature
+from edge_deeplab.models.counting import count_traced
 from edge_deeplab.models.official_config import MEAN_RGB
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 KERNELS = ("weights", "depthwise_weights")
-MOBILENET_V2 = "MobilenetV2"
 # Official scope -> what our backbone of those variables is called; ResNets have a second form, see backbone_of.
 SCOPES = {
     MOBILENET_V2: "mobilenet_v2",
@@ -29,13 +33,6 @@ SCOPES = {
     "resnet_v1_50": "resnet_v1_50",
     "resnet_v1_101": "resnet_v1_101",
 }
-# The inverted residual blocks expanded_conv, expanded_conv_1 .. expanded_conv_16: output channels at width 1 and
-# expansion factor (MobileNetV2, arXiv 1801.04381, table 2). The stem has 32 channels.
-STEM_CHANNELS = 32
-BLOCKS = (
-    (16, 1), (24, 6), (24, 6), (32, 6), (32, 6), (32, 6), (64, 6), (64, 6), (64, 6), (64, 6),
-    (96, 6), (96, 6), (96, 6), (160, 6), (160, 6), (160, 6), (320, 6),
-)  # fmt: skip
 OFFICIAL_EPSILON = 1e-3
 RESNET_EPSILON = 1e-5
 
@@ -128,36 +125,52 @@ def of_variables(
     )  # fmt: skip
 
 
+@functools.cache
+def mobilenet_v2_shapes(width: float = 1.0, divisor: int = 8) -> dict[str, tuple[int, ...]]:
+    """Official name -> shape of MobileNetV2's variables, in the network's order, as our builder has them; no Keras."""
+    official: dict[str, tuple[str, ...]] = {}
+
+    def lay(K: Any) -> None:
+        blocks = Blocks(K)
+        image = Feature(K.layers.Input((32, 32, 3)))
+        build_mobilenet_v2(blocks, image, width=width, output_stride=32, width_divisor=divisor)
+        official.update(blocks.official)
+
+    shapes = count_traced(lay).shapes
+    return {name: shape for layer, names in official.items() for name, shape in zip(names, shapes[layer], strict=True)}
+
+
 def official_channels(width: float, divisor: int) -> tuple[int, ...]:
     """Output channels of MobileNetV2's stem and 17 blocks at a width, rounded as slim's make_divisible does."""
-    return tuple(make_divisible(base * width, divisor) for base in (STEM_CHANNELS, *(out for out, _ in BLOCKS)))
+    shapes = mobilenet_v2_shapes(width, divisor)
+    return tuple(
+        shapes[f"{layer}/weights"][-1] for layer, _ in official_layers() if layer.endswith(("/Conv", "/project"))
+    )
 
 
 def official_layers() -> Iterator[tuple[str, str]]:
     """MobileNetV2's 51 convolutions in order: (official layer name, name of its kernel variable)."""
-    yield f"{MOBILENET_V2}/Conv", "weights"
-    for index, (_, expansion) in enumerate(BLOCKS):
-        block = f"{MOBILENET_V2}/expanded_conv" + (f"_{index}" if index else "")
-        if expansion > 1:
-            yield f"{block}/expand", "weights"
-        yield f"{block}/depthwise", "depthwise_weights"
-        yield f"{block}/project", "weights"
+    for name in mobilenet_v2_shapes():
+        layer, variable = name.rsplit("/", 1)
+        if variable in KERNELS:
+            yield layer, variable
 
 
 def width_of(arrays: Mapping[str, np.ndarray], source: str) -> tuple[float, int]:
     """Width and divisor of a MobileNetV2 from its kernels. Raises ModelError when they are of another network."""
-    channels = [arrays[f"{MOBILENET_V2}/Conv/weights"].shape[-1]]
-    channels += [arrays[f"{layer}/weights"].shape[-1] for layer, _ in official_layers() if layer.endswith("/project")]
+    ends = [layer for layer, _ in official_layers() if layer.endswith(("/Conv", "/project"))]
+    channels = tuple(arrays[f"{layer}/weights"].shape[-1] for layer in ends)
+    plain = official_channels(1.0, 8)
     # The widest layer is rounded least: 320 channels times any width in hundredths comes back exactly.
-    width = round(channels[-1] / BLOCKS[-1][0], 2)
+    width = round(channels[-1] / plain[-1], 2)
     for divisor in (8, 1):
         expected = official_channels(width, divisor)
         # slim at widths below 1 may leave the stem at 32 (keras-applications does not); both are MobileNetV2
-        if tuple(channels[1:]) == expected[1:] and channels[0] in (expected[0], STEM_CHANNELS):
-            _check_shapes(arrays, source)
+        if channels[1:] == expected[1:] and channels[0] in (expected[0], plain[0]):
+            _check_shapes(arrays, mobilenet_v2_shapes(width, divisor), source)
             return width, divisor
     raise ModelError(
-        f"{source}: its channels are of no MobileNetV2", came=channels,
+        f"{source}: its channels are of no MobileNetV2", came=list(channels),
         allowed=f"e.g. {list(official_channels(width, 8))}",
     )  # fmt: skip
 
@@ -174,22 +187,14 @@ def _check_complete(arrays: Mapping[str, np.ndarray], source: str) -> None:
         )  # fmt: skip
 
 
-def _check_shapes(arrays: Mapping[str, np.ndarray], source: str) -> None:
-    """Each layer must take what the one before it gives, expand by its factor, and have 3 x 3 or 1 x 1 kernels."""
-    channels = 3
-    factors = [1, *(expansion for _, expansion in BLOCKS)]
-    block = 0
+def _check_shapes(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Each kernel must have its shape; the stem may be wider, and then so is what reads it."""
+    stem = arrays[f"{MOBILENET_V2}/Conv/weights"].shape[-1]
+    of_stem = {"Conv/weights": 3, "expanded_conv/depthwise/depthwise_weights": 2, "expanded_conv/project/weights": 2}
     for layer, variable in official_layers():
-        shape = arrays[f"{layer}/{variable}"].shape
-        if layer.endswith("/depthwise"):
-            expected: tuple[int, ...] = (3, 3, channels, 1)
-        elif layer.endswith("/expand"):
-            expected = (1, 1, channels, channels * factors[block + 1])
-        elif layer.endswith("/project"):
-            expected = (1, 1, channels, shape[-1])
-            block += 1
-        else:
-            expected = (3, 3, 3, shape[-1])
-        if shape != expected:
-            raise ModelError(f"{source}: {layer}/{variable} is of no MobileNetV2", came=shape, allowed=expected)
-        channels = channels if layer.endswith("/depthwise") else shape[-1]
+        name = f"{layer}/{variable}"
+        expected = list(shapes[name])
+        if (axis := of_stem.get(name.removeprefix(f"{MOBILENET_V2}/"))) is not None:
+            expected[axis] = stem
+        if arrays[name].shape != tuple(expected):
+            raise ModelError(f"{source}: {name} is of no MobileNetV2", came=arrays[name].shape, allowed=tuple(expected))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mobilenet_reference import psnr_db, rebuild
 
-from edge_deeplab.converters.backbone_weights import BLOCKS, official_channels, official_layers
+from edge_deeplab.converters.backbone_weights import official_channels, official_layers
 from edge_deeplab.converters.pretrained import read_foreign_backbone
 from edge_deeplab.converters.publish import publish
 from edge_deeplab.errors import ModelError
@@ -37,7 +37,8 @@ def convolutions_of(path: Path) -> list[OperatorRecord]:
 
 
 def test_official_channels_round_to_ones_or_eights() -> None:
-    assert official_channels(1.0, 8) == (32, *(out for out, _ in BLOCKS))
+    repeated = ((32, 1), (16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1))  # the paper's table 2
+    assert official_channels(1.0, 8) == tuple(channels for channels, times in repeated for _ in range(times))
     assert official_channels(0.5, 1)[:5] == (16, 8, 12, 12, 16)
     assert official_channels(0.5, 8)[:5] == (16, 8, 16, 16, 16)
 
