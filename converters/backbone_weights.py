@@ -143,9 +143,7 @@ def mobilenet_v2_shapes(width: float = 1.0, divisor: int = 8) -> dict[str, tuple
 def official_channels(width: float, divisor: int) -> tuple[int, ...]:
     """Output channels of MobileNetV2's stem and 17 blocks at a width, rounded as slim's make_divisible does."""
     shapes = mobilenet_v2_shapes(width, divisor)
-    return tuple(
-        shapes[f"{layer}/weights"][-1] for layer, _ in official_layers() if layer.endswith(("/Conv", "/project"))
-    )
+    return tuple(shapes[f"{layer}/weights"][-1] for layer in _ends())
 
 
 def official_layers() -> Iterator[tuple[str, str]]:
@@ -156,10 +154,14 @@ def official_layers() -> Iterator[tuple[str, str]]:
             yield layer, variable
 
 
+def _ends() -> list[str]:
+    """The official layers whose output is the stem's or a block's."""
+    return [layer for layer, _ in official_layers() if layer.endswith(("/Conv", "/project"))]
+
+
 def width_of(arrays: Mapping[str, np.ndarray], source: str) -> tuple[float, int]:
     """Width and divisor of a MobileNetV2 from its kernels. Raises ModelError when they are of another network."""
-    ends = [layer for layer, _ in official_layers() if layer.endswith(("/Conv", "/project"))]
-    channels = tuple(arrays[f"{layer}/weights"].shape[-1] for layer in ends)
+    channels = tuple(arrays[f"{layer}/weights"].shape[-1] for layer in _ends())
     plain = official_channels(1.0, 8)
     # The widest layer is rounded least: 320 channels times any width in hundredths comes back exactly.
     width = round(channels[-1] / plain[-1], 2)

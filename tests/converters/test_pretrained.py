@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mobilenet_reference import psnr_db, rebuild
 
-from edge_deeplab.converters.backbone_weights import official_channels, official_layers
+from edge_deeplab.converters.backbone_weights import mobilenet_v2_shapes, official_channels, official_layers, width_of
 from edge_deeplab.converters.pretrained import read_foreign_backbone
 from edge_deeplab.converters.publish import publish
 from edge_deeplab.errors import ModelError
@@ -41,6 +41,17 @@ def test_official_channels_round_to_ones_or_eights() -> None:
     assert official_channels(1.0, 8) == tuple(channels for channels, times in repeated for _ in range(times))
     assert official_channels(0.5, 1)[:5] == (16, 8, 12, 12, 16)
     assert official_channels(0.5, 8)[:5] == (16, 8, 16, 16, 16)
+
+
+@pytest.mark.parametrize(("width", "divisor"), [(0.35, 1), (0.75, 1), (1.4, 1), (0.35, 8), (1.0, 8)])
+def test_width_and_divisor_are_told_from_the_shapes(width: float, divisor: int) -> None:
+    """Among them such whose blocks do not expand by just 6: at 0.35, 6 * 6 rounds to 40; at 0.75, 18 * 6 to 112."""
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in mobilenet_v2_shapes(width, divisor).items()}
+    assert width_of(arrays, "theirs.pb") == (width, divisor)
+    name = "MobilenetV2/expanded_conv_9/expand/weights"
+    arrays[name] = arrays[name][..., 1:]
+    with pytest.raises(ModelError, match=f"{name} is of no MobileNetV2"):
+        width_of(arrays, "theirs.pb")
 
 
 def test_there_are_fifty_one_layers() -> None:
