@@ -5,7 +5,7 @@ whatever their operators are called: "aspp0/weights" is what comes out of that c
 ("relu", place), ("add", place, place), ("concat", place, ...), ("pool", place) are made of others.
 
     ranges = read_ranges(graph, {node name: kernel name})
-    set_graph_ranges(network, ranges, kernel_of_layer)
+    derived(("relu", "aspp0/weights"), ranges.activations)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edge_deeplab.converters.graph_def import FAKE_QUANT, PASSING, GraphDef
-from edge_deeplab.converters.readings import FakeQuantRanges
+from edge_deeplab.converters.readings import FakeQuantRanges, KernelRange
 
 INPUT = "input"
 # What does not change which place a tensor is: what is folded into a convolution, or moves values about.
@@ -36,7 +36,11 @@ def read_ranges(graph: GraphDef, kernels: Mapping[str, str]) -> FakeQuantRanges 
         kernels: name of a convolution's node -> official name of its kernel.
     """
     activations: dict[object, tuple[float, float]] = {}
-    of_kernels: dict[str, tuple[float, float]] = {}
+    of_kernels: dict[str, KernelRange] = {}
+    # what no picture flows through, such as a folded batch norm's arithmetic, is constant
+    flowing = {
+        reader.name for node in graph.of("Placeholder", "PlaceholderV2") for reader in graph.downstream(node.name)
+    }
     places: dict[str, object] = {}
     before_kernels = {}
     for node_name, kernel in kernels.items():
@@ -48,9 +52,10 @@ def read_ranges(graph: GraphDef, kernels: Mapping[str, str]) -> FakeQuantRanges 
         if ends is None:
             continue
         if node.name in before_kernels:
-            of_kernels[before_kernels[node.name]] = ends
+            made = graph.behind(graph.inputs(node)[0])
+            of_kernels[before_kernels[node.name]] = KernelRange(*ends, made is not None and made.op == "Mul")
         else:
-            activations[_place(graph, graph.inputs(node)[0], kernels, places)] = ends
+            activations[_place(graph, graph.inputs(node)[0], kernels, flowing, places)] = ends
     if not activations and not of_kernels:
         return None
     return FakeQuantRanges(activations=activations, kernels=of_kernels)
@@ -65,7 +70,9 @@ def _ends(graph: GraphDef, node: Any) -> tuple[float, float] | None:
     return float(np.min(low)), float(np.max(high))
 
 
-def _place(graph: GraphDef, name: str, kernels: Mapping[str, str], known: dict[str, object]) -> object:
+def _place(
+    graph: GraphDef, name: str, kernels: Mapping[str, str], flowing: set[str], known: dict[str, object]
+) -> object:
     """Where in the network the output of a node is. Not recursive: graphs are thousands of operators deep."""
     waiting = [name]
     while waiting:
@@ -78,7 +85,7 @@ def _place(graph: GraphDef, name: str, kernels: Mapping[str, str], known: dict[s
         elif current in kernels:
             known[current] = kernels[current]
         else:
-            sources = [given for given in graph.inputs(node) if graph.constant(given) is None]
+            sources = [given for given in graph.inputs(node) if given in flowing]
             open_sources = [source for source in sources if source not in known]
             if open_sources:
                 waiting.extend(open_sources)

@@ -60,17 +60,23 @@ def read_frozen_graph(path: Path, *, is_preprocessed: bool = False) -> Reading:
     kernels = _kernels(graph)
     first = kernels[0]
     image, placeholder = _input_of(graph, first)
-    session = _Session(graph, placeholder, is_preprocessed)
+    session = _Session(graph, graph.without_fake_quant(), placeholder, is_preprocessed)
     variables, epsilons = _variables(graph, kernels)
     crop_hw, mean_rgb = _preprocessing(session, image, first.name, is_preprocessed)
     logits = _logits(graph, kernels)
     convolutions = _convolutions(graph, kernels, session.static_sizes())
     pooling = _pooling(graph, kernels)
+    ranges = read_ranges(graph, {kernel.node.name: kernel.name for kernel in kernels})
+    run_quantized = None
+    if ranges is not None:
+        quantized = _Session(graph, graph.proto, placeholder, is_preprocessed)
+        run_quantized = quantized.runner(logits, mean_rgb)
     return Reading(
         source=graph.source, kind=FROZEN_GRAPH, variables=variables, epsilons=epsilons, mean_rgb=mean_rgb,
         layout=Layout(convolutions=convolutions, crop_hw=crop_hw, gate=_gate(graph), **pooling),
-        ranges=read_ranges(graph, {kernel.node.name: kernel.name for kernel in kernels}),
+        ranges=ranges,
         run=session.runner(logits, mean_rgb),
+        run_quantized=run_quantized,
     )  # fmt: skip
 
 
@@ -312,9 +318,9 @@ def _preprocessing(
 
 
 class _Session:
-    """The graph, ready to run, fake quantization let through."""
+    """A graph, ready to run. proto: its nodes, with or without fake quantization."""
 
-    def __init__(self, graph: GraphDef, placeholder: str, is_preprocessed: bool) -> None:
+    def __init__(self, graph: GraphDef, proto: Any, placeholder: str, is_preprocessed: bool) -> None:
         import tensorflow as tf
 
         self.graph, self.placeholder, self.is_preprocessed = graph, placeholder, is_preprocessed
@@ -322,7 +328,7 @@ class _Session:
         self._graph = tf.Graph()
         try:
             with self._graph.as_default():
-                tf.import_graph_def(graph.without_fake_quant(), name="")
+                tf.import_graph_def(proto, name="")
         except (ValueError, tf.errors.OpError) as error:
             raise ModelError(f"{graph.source}: TensorFlow cannot load its graph", came=_first_line(error)) from error
         self._session = tf.compat.v1.Session(graph=self._graph)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,17 +58,25 @@ class Layout:
     gate: str | None = None
 
 
+class KernelRange(NamedTuple):
+    """Between what a kernel was fake-quantized, and whether batch norm was folded into it before."""
+
+    low: float
+    high: float
+    is_folded: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class FakeQuantRanges:
     """What a quantization-aware training in TensorFlow 1 left in a graph.
 
     Attributes:
-        activations: place in the network (places.py) -> (low, high) of the tensor there.
-        kernels: name of the kernel variable -> (low, high) of the kernel after batch norm was folded into it.
+        activations: place in the network (fake_quant.py) -> (low, high) of the tensor there.
+        kernels: name of the kernel variable -> its range.
     """
 
     activations: Mapping[object, tuple[float, float]]
-    kernels: Mapping[str, tuple[float, float]]
+    kernels: Mapping[str, KernelRange]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,7 @@ class Reading:
         layout: what the graph says; None for a checkpoint, which has none.
         mean_rgb: what the graph subtracts from pixels that it does not scale; None where they become -1..1.
         ranges: of a quantized graph.
+        run_quantized: as run, fake quantization included, of a quantized graph; `run` leaves it out.
         run: from pixels (N, H, W, 3) float32 0..255, whole numbers, of the crop's size, to logits (N, H, W, classes)
             at the input's size; None where the file cannot be run.
         notes: what was left out or chosen, one line each.
@@ -95,6 +105,7 @@ class Reading:
     mean_rgb: tuple[float, float, float] | None = None
     ranges: FakeQuantRanges | None = None
     run: Callable[[np.ndarray], np.ndarray] | None = None
+    run_quantized: Callable[[np.ndarray], np.ndarray] | None = None
     notes: tuple[str, ...] = ()
 
     @property

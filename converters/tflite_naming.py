@@ -1,6 +1,7 @@
 """Official names for the convolutions of a .tflite: by operator order in the backbone, by who reads whom in the head.
 
-Tensors' names differ from converter to converter, and may be missing; nothing here reads them.
+Tensors' names differ from converter to converter, and may be missing. Where they are the official ones they decide
+between kernels of one shape; only searched backbones cannot do without them.
 
     names = name_layers(layers)                # one official kernel name for each of layers.convolutions
 """
@@ -23,7 +24,7 @@ HEADS = ("image_pooling", "aspp", "concat_projection", "decoder", "logits", "met
 # Passed on the way from a branch to what joins it: enlargement, and the gate of the squeeze-and-excite ASPP.
 ENLARGED = frozenset({"RESIZE_BILINEAR"})
 GATED = frozenset({"RESIZE_BILINEAR", "MUL", "ADD", "LOGISTIC", "RELU6", "HARD_SWISH", "MINIMUM", "MAXIMUM", "RELU"})
-MOBILENET_V2_LAYERS, EDGETPU_LAYERS = 51, 68
+MOBILENET_V2_LAYERS, EDGETPU_LAYERS = 51, 58  # convolutions of the backbone
 
 Form = tuple[bool, tuple[int, ...]]
 
@@ -33,19 +34,17 @@ def name_layers(layers: TfliteLayers) -> list[str]:
 
     Raises: ConversionError naming the first convolution that fits no network of the official code.
     """
-    best, best_config = -1, None
-    for config in _candidates(layers):
-        named = _match(layers, config)
-        if None not in named[0]:
-            return _Head(layers, named[0]).finish()  # type: ignore[arg-type]
-        if named[1] > best:
-            best, best_config = named[1], config
+    tried = [(config, *_match(layers, config)) for config in _candidates(layers)]
+    fitting = [names for _, names, _ in tried if names]
+    if fitting:  # the kernels of a short network are among those of a long one
+        return _Head(layers, max(fitting, key=lambda names: sum(map(bool, names)))).finish()
     came, allowed = "no convolution fits", ", ".join(VARIANTS)
-    if best_config is not None:
-        names, forms = zip(*_backbone(best_config))
-        layer = layers.convolutions[min(best, len(layers.convolutions) - 1)]
-        came = f"convolution {best}, {layer.operator.layer}, with a kernel {layer.form[1]}"
-        allowed = f"{forms[min(best, len(forms) - 1)][1]} for {names[min(best, len(names) - 1)]}"
+    if tried:
+        config, _, fit = max(tried, key=lambda one: one[2])
+        name, form = _backbone(config)[fit]
+        layer = layers.convolutions[min(fit, len(layers.convolutions) - 1)]
+        came = f"convolution {fit}, {layer.operator.layer}, with a kernel {layer.form[1]}"
+        allowed = f"{form[1]} for {name}"
     raise ConversionError(
         f"{layers.model.source}: its convolutions follow no backbone of the official code", came=came, allowed=allowed
     )
@@ -84,20 +83,37 @@ def _backbone(config: OfficialConfig) -> list[tuple[str, Form]]:
     ]
 
 
-def _match(layers: TfliteLayers, config: OfficialConfig) -> tuple[list[str | None], int]:
-    """A name for each convolution of the backbone, "" for those of the head; [None], and where it broke, for no fit.
+def _match(layers: TfliteLayers, config: OfficialConfig) -> tuple[list[str], int]:
+    """A name for each convolution of the backbone, "" for those of the head; none, and where it broke, for no fit.
 
-    Converters may swap neighbours that do not read each other, so each kernel takes the first free layer of its form.
+    Converters may swap neighbours that do not read each other, so each kernel takes the first free layer of its form,
+    or the one that bears its name.
     """
-    names: list[str | None] = [""] * len(layers.convolutions)
+    names = [""] * len(layers.convolutions)
     free: dict[Form, list[int]] = {}
     for index, layer in enumerate(layers.convolutions):
         free.setdefault(layer.form, []).append(index)
     for position, (name, form) in enumerate(_backbone(config)):
         if not free.get(form):
-            return [None], position
-        names[free[form].pop(0)] = name
+            return [], position
+        bearing = [index for index in free[form] if _bears(layers.convolutions[index], name.rpartition("/")[0])]
+        index = bearing[0] if bearing else free[form][0]
+        if not bearing and config.model_variant.startswith("nas_"):
+            raise ConversionError(
+                f"{layers.model.source}: the branches of a searched cell cannot be told apart by their order",
+                came=config.model_variant, allowed="tensors with the official names",
+                next_step="import its checkpoint or frozen graph",
+            )  # fmt: skip
+        free[form].remove(index)
+        names[index] = name
     return names, len(names)
+
+
+def _bears(layer: Layer, scope: str) -> bool:
+    """Whether a tensor of a layer is named after an official scope."""
+    tensors = (*layer.operator.inputs[1:], *layer.operator.outputs)
+    parts = [part for tensor in tensors if tensor is not None for part in tensor.name.split(";")]
+    return any(part.startswith(f"{scope}/") for part in parts)
 
 
 @dataclass
@@ -112,8 +128,11 @@ class _Head:
     layers: TfliteLayers
     names: list[str]
     _left: list[int] = field(init=False)
+    _last: int = field(init=False)  # index of the backbone's last operator that is a convolution
 
     def __post_init__(self) -> None:
+        named = [layer for layer, name in zip(self.layers.convolutions, self.names) if name]
+        self._last = max(layer.operator.index for layer in named)
         self._left = [index for index, name in enumerate(self.names) if not name]
 
     def finish(self) -> list[str]:
@@ -137,14 +156,10 @@ class _Head:
         return before is not None and before.name in POOLS
 
     def _features(self) -> OperatorRecord | None:
-        """The operator that gives the features: the last thing made of the backbone that the head reads."""
-        indices = [index for index, name in enumerate(self.names) if name]
-        last = self.layers.convolutions[indices[-1]].operator.index
+        """The operator that gives the features: the first from the backbone's last convolution on that the head reads."""
         read = [self._behind_pool(self.layers.convolutions[index]) for index in self._left]
-        made = [operator for operator in read if operator is not None]
-        first_head = min((self.layers.convolutions[index].operator.index for index in self._left), default=0)
-        inside = [operator for operator in made if last <= operator.index < max(first_head, last + 8)]
-        return min(inside, key=lambda operator: -made.count(operator), default=None)
+        made = [operator for operator in read if operator is not None and operator.index >= self._last]
+        return min(made, key=lambda operator: operator.index, default=None)
 
     def _behind_pool(self, layer: Layer) -> OperatorRecord | None:
         before = self.layers.before(layer)
@@ -154,12 +169,10 @@ class _Head:
 
     def _low_level(self, features: OperatorRecord | None) -> None:
         """1x1 convolutions that read the backbone anywhere but at its end: the decoder's projections, deepest last."""
-        backbone = {layer.operator.index for layer, name in zip(self.layers.convolutions, self.names) if name}
-        last = max(backbone)
 
         def reads_inside(layer: Layer) -> bool:
             before = self.layers.before(layer)
-            return before is not None and before is not features and before.index <= last
+            return before is not None and before is not features and before.index <= self._last
 
         taken = self._pop(reads_inside)
         for stage, index in enumerate(taken):
@@ -177,6 +190,7 @@ class _Head:
             return
         direct = self._pop(lambda layer: self._reads(layer, features))
         if not self._left or not direct:
+            direct.sort(key=lambda index: self.layers.convolutions[index].does.rate_hw)
             for position, index in enumerate(direct):  # DeepLabv1 and v2: the branches are the logits
                 self.names[index] = f"logits/semantic{f'_{position}' if position else ''}/weights"
             return

@@ -26,6 +26,8 @@ from edge_deeplab.runtime.interpreter import Engine
 ENDS = {"ARG_MAX", "SOFTMAX", "LOGISTIC", "CAST", "SQUEEZE", "RESHAPE"}
 PREPROCESSING = {"MUL", "SUB", "ADD", "DIV"}
 MEAN_TOLERANCE = 0.02
+# relu6(x + 3) / 6 behind a convolution: converters put the 3 into its bias and the ReLU6 into its activation.
+HARD_SIGMOID_SHIFT = np.float32(3)
 
 
 def read_tflite(path: Path) -> Reading:
@@ -45,7 +47,7 @@ def read_tflite(path: Path) -> Reading:
     variables: dict[str, np.ndarray] = {}
     for name, layer in zip(names, layers.convolutions):
         variables[name] = layer.kernel
-        variables[f"{name.rpartition('/')[0]}/biases"] = layer.bias
+        variables[f"{name.rpartition('/')[0]}/biases"] = layer.bias - (HARD_SIGMOID_SHIFT if _gates(name, layer) else 0)
     roots = tuple(f"{variant}/conv1/" for variant in MEAN_SUBTRACTED)
     is_mean_subtracted = any(name.startswith(roots) for name in names)
     mean_rgb = MEAN_RGB if is_mean_subtracted else None
@@ -60,6 +62,12 @@ def read_tflite(path: Path) -> Reading:
         ),
         notes=(note,),
     )  # fmt: skip
+
+
+def _gates(name: str, layer: Layer) -> bool:
+    """Whether a convolution has a hard sigmoid's beginning folded into it."""
+    may_gate = name.endswith("/squeeze_excite/Conv_1/weights") or name == "image_pooling/weights"
+    return may_gate and layer.does.activation == "relu6"
 
 
 def _prepare(mean_rgb: tuple[float, float, float] | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -162,6 +170,8 @@ def _pooling(layers: TfliteLayers, named: dict[str, Layer]) -> dict[str, tuple[i
 def _gate(layers: TfliteLayers, pooling: Layer | None) -> str | None:
     if pooling is None:
         return None
+    if _gates("image_pooling/weights", pooling):
+        return "hard_sigmoid"
     tensor = pooling.operator.outputs[0]
     for _ in range(4):  # add 3, clip, scale, enlarge
         readers = layers.read_by.get(tensor.index, [])

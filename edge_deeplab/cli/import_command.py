@@ -14,11 +14,15 @@ from edge_deeplab.cli.foreign_facts import FITS, LABEL_SETS
 from edge_deeplab.cli.models_command import SizeHW
 
 if TYPE_CHECKING:
+
+
     from edge_deeplab.converters.import_model import ImportedNetwork
     from edge_deeplab.converters.proof import Difference
     from edge_deeplab.converters.settle import Finding, Told
     from edge_deeplab.manifest import Manifest
+    from edge_deeplab.quantization.graph import QuantizedNetwork
 
+CALIBRATION_BATCH = 8
 PROOF_PICTURES = 4  # of a folder given with --pictures
 TABLE_WIDTH = 100  # where stdout is no terminal
 
@@ -100,7 +104,10 @@ def command(path: Path, output: Path, **options: Any) -> None:
         raise UsageError("-o: the output must be called NAME.keras", came=output.name)
     from edge_deeplab.converters.paths import check_free
 
-    check_free(output, overwrite=options["force"])
+    for file in (output, output.with_suffix(".qat")):
+        check_free(file, overwrite=options["force"])
+    if options["calibration"] and options["without_ranges"]:
+        raise UsageError("--calibration fills in int8 ranges that --without-ranges leaves out", allowed="one of them")
     if not path.exists() and not path.with_name(f"{path.name}.index").exists():
         from edge_deeplab.errors import ModelError
 
@@ -125,6 +132,8 @@ def _import(path: Path, output: Path, pictures: list[Any] | None, options: dict[
     from edge_deeplab.converters.convert import test_images
     from edge_deeplab.converters.import_model import import_network
     from edge_deeplab.converters.proof import pixels_of
+    from edge_deeplab.errors import UsageError
+    from edge_deeplab.quantization.store import save_quantized
 
     network = import_network(
         path, told=_told(options), moving_averages=options["moving_averages"], is_preprocessed=options["preprocessed"]
@@ -134,14 +143,25 @@ def _import(path: Path, output: Path, pictures: list[Any] | None, options: dict[
         show(network, manifest, labelled)
     size_hw = network.size_hw
     proof = network.prove(pixels_of(pictures, size_hw) if pictures else (test_images(size_hw, 2) * 255).round())
+    ranged = None
+    if network.reading.ranges is not None and not options["without_ranges"]:
+        ranged = with_ranges(network, manifest, options["calibration"])
+    elif options["calibration"]:
+        raise UsageError("--calibration: only quantized graphs have int8 ranges to fill in",
+                         next_step="give it to `edge-deeplab convert`")  # fmt: skip
     made = network.write(output, manifest, proof)
+    written = [output]
+    if ranged is not None:
+        written.append(output.with_suffix(".qat"))
+        save_quantized(written[1], ranged[0], ranged[1].replace(provenance=made.provenance))
     if options["as_json"]:
         said = {"output": str(output), "labels": list(made.labels), **made.provenance["imported"]}
         click.echo(json.dumps(said, indent=2))
         return
     click.echo(proof_line(network, proof))
-    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
-    click.echo(next_command(output))
+    for file in written:
+        click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    click.echo(next_command(written, network.size_hw))
 
 
 def _told(options: dict[str, Any]) -> Told:
@@ -201,10 +221,32 @@ def proof_line(network: ImportedNetwork, proof: Difference | None) -> str:
     return f"both networks on the same pictures: {proof}"
 
 
-def next_command(output: Path) -> str:
+def with_ranges(
+    network: ImportedNetwork, manifest: Manifest, calibration: Path | None
+) -> tuple[QuantizedNetwork, Manifest]:
+    """The quantized network with the graph's int8 ranges; samples fill in what it has none for."""
+    from edge_deeplab.calibration.artifact import CalibrationSet
+    from edge_deeplab.converters.graph_ranges import with_graph_ranges
+    from edge_deeplab.converters.paths import check_calibration
+
+    if calibration is None:
+        return with_graph_ranges(network, manifest)
+    samples = CalibrationSet.load(calibration)
+    check_calibration(samples, network.size_hw)
+    return with_graph_ranges(
+        network,
+        manifest,
+        batches=lambda: (network.prepared(batch * 255) for batch in samples.batches(CALIBRATION_BATCH)),
+    )
+
+
+def next_command(written: list[Path], size_hw: tuple[int, int]) -> str:
     """What to type now."""
-    tflite = output.with_suffix(".tflite")
+    model, tflite = written[-1], written[0].with_suffix(".tflite")
+    if model.suffix == ".qat":
+        return f"next: edge-deeplab convert {model} -o {tflite}"
+    size = "{}x{}".format(*size_hw)
     return (
-        f"next: edge-deeplab convert {output} -o {tflite} --calibration FILE.calib"
-        " (made by `edge-deeplab calibrate PICTURES -o FILE.calib --size HxW`)"
+        f"next: edge-deeplab calibrate PICTURES -o {written[0].with_suffix('.calib')} --size {size}\n"
+        f"      edge-deeplab convert {model} -o {tflite} --calibration {written[0].with_suffix('.calib')}"
     )
