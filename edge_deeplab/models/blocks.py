@@ -59,7 +59,10 @@ class Blocks:
         epsilon, momentum: of the batch norms made from now on.
         fixed_momentum: replaces every momentum: the official ones are for far longer trainings.
         pads_always: whether pad_for_stride pads even where SAME would do: layers that several sizes share must agree.
-        align_corners: whether resize() aligns corners, as the official code does.
+        grid: where the pixels of a smaller map lie on the larger one, for resize() and for strides: "corners", the
+            first on the first and the last on the last (the official code; exact for sides of k * stride + 1),
+            "origin", the first on the first and the others a stride apart (the same network for sides that are
+            multiples of the stride), or "centres", half-pixel centres (our own networks).
         suffix: added to the names of layers without weights, so that one network can be laid twice over its weights.
         official: layer name -> the official code's variables, in the order of the layer's own.
     """
@@ -74,7 +77,7 @@ class Blocks:
     momentum: float = BATCH_NORM_MOMENTUM
     fixed_momentum: float | None = None
     pads_always: bool = False
-    align_corners: bool = True
+    grid: str = "corners"
     suffix: str = ""
     official: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -167,7 +170,7 @@ class Blocks:
         """
         with_bias = not batch_norm if bias is None else bias
         padding = "same"
-        if explicit_padding:
+        if explicit_padding or (self.grid == "origin" and kernel > 1):
             if not isinstance(stride, int):
                 raise ValueError("explicit padding takes one stride for height and width")
             x, padding = self.pad_for_stride(x, kernel, stride, rate, name)
@@ -189,7 +192,7 @@ class Blocks:
     ) -> Feature:  # fmt: skip
         """Depthwise convolution without bias, batch norm, activation. Arguments as for conv."""
         padding = "same"
-        if explicit_padding:
+        if explicit_padding or (self.grid == "origin" and stride > 1):
             if not isinstance(rate, int):
                 raise ValueError("explicit padding takes one rate for height and width")
             x, padding = self.pad_for_stride(x, kernel, stride, rate, name)
@@ -262,6 +265,26 @@ class Blocks:
             y = layer(y)
         return Feature(y, x.scale), strides
 
+    def _copy(self, x: Feature, name: str, stride: int = 1) -> Feature:
+        """A depthwise convolution with ones, of the int8 form alone: what a delegate takes instead of x itself."""
+        layer = self.weighted("DepthwiseConv2D", 1, strides=stride, use_bias=False, name=name)
+        self.constants[name] = [np.ones((1, 1, x.channels, 1), np.float32)]
+        return Feature(layer(x.tensor), x.scale)
+
+    def subsample(self, x: Feature, stride: int, name: str) -> Feature:
+        """Every stride-th row and column, from the first on. XNNPACK takes no max pool of one pixel."""
+        if stride == 1:
+            return x
+        if self.form == "int8":
+            return self._copy(x, name, stride)
+        return Feature(self.plain("MaxPooling2D", 1, strides=stride, name=name)(x.tensor), x.scale)
+
+    def activate_beside(self, x: Feature, activation: str, name: str) -> Feature:
+        """As activate, for an x that is read as it is too: XNNPACK takes no int8 ReLU that is not fused."""
+        if self.form == "int8":
+            x = self._copy(x, f"{name}_copy")
+        return self.activate(x, activation, name)
+
     def add(self, shortcut: Feature, branch: Feature, name: str, *, branch_batch_norm: str) -> Feature:
         """Residual sum. A shortcut that is too large makes the branch's batch norm grow by the same factor."""
         if shortcut.scale != branch.scale:
@@ -279,7 +302,7 @@ class Blocks:
     def resize(
         self, x: Feature, size_hw: tuple[int, int] | None, name: str, *, like: Any = None, scale: float = 1.0
     ) -> Feature:
-        """Bilinear, with aligned corners, the official code's only way, unless align_corners says otherwise.
+        """Bilinear on the grid; with aligned corners, the official code's only way, where no whole factor leads there.
 
         Args:
             size_hw: the new height and width; None where sizes are free. Then `like`, (N, H, W, C), and `scale` give
@@ -290,9 +313,12 @@ class Blocks:
         now = tuple(x.tensor.shape[1:3])
         if now == tuple(size_hw):
             return x
-        if not self.align_corners and None not in now and not any(new % old for new, old in zip(size_hw, now)):
+        is_whole = None not in now and not any(new % old for new, old in zip(size_hw, now))
+        if is_whole and self.grid == "centres":
             return self.upsample(x, (size_hw[0] // now[0], size_hw[1] // now[1]), name)
-        return Feature(self.plain("AlignedResize", size_hw=size_hw, name=name)(x.tensor), x.scale)
+        from_origin = is_whole and self.grid == "origin"
+        layer = self.plain("AlignedResize", size_hw=size_hw, from_origin=from_origin, name=name)
+        return Feature(layer(x.tensor), x.scale)
 
     def concat(self, parts: list[Feature], name: str) -> Feature:
         """Joins channels; one part stays as it is."""

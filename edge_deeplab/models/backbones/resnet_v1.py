@@ -67,7 +67,8 @@ def build_resnet_v1(
     blocks.epsilon, blocks.momentum = EPSILON, MOMENTUM
     keeper = StrideKeeper(output_stride)
     x = _root(blocks, image, depth, is_beta=variant.endswith("_beta"), stride=keeper.step(2)[0], scope=scope)
-    x = _max_pool(blocks, x, stride=keeper.step(2)[0], is_symmetric=variant in KERAS_VARIANTS)
+    is_symmetric = variant in KERAS_VARIANTS or blocks.grid == "origin"
+    x = _max_pool(blocks, x, stride=keeper.step(2)[0], is_symmetric=is_symmetric)
     unit: Callable[..., tuple[Feature, Feature]] = _bottleneck if depth.has_bottlenecks else _lite_bottleneck
     low_level: dict[int, Feature] = {}
     for block, (channels, units) in enumerate(zip(BLOCK_CHANNELS, depth.units), start=1):
@@ -110,9 +111,7 @@ def _shortcut(blocks: Blocks, x: Feature, channels: int, name: str, *, stride: i
     """The unit's input, subsampled, through a 1x1 where the channels change."""
     if x.channels != channels:
         return blocks.conv(x, channels, f"{name}_shortcut", stride=stride, activation=None, scope=f"{scope}/shortcut")
-    if stride == 1:
-        return x
-    return Feature(blocks.plain("MaxPooling2D", 1, strides=stride, name=f"{name}_subsample")(x.tensor), x.scale)
+    return blocks.subsample(x, stride, f"{name}_subsample")
 
 
 def _bottleneck(

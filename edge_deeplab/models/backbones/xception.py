@@ -88,8 +88,9 @@ def build_xception(
             stride, rate = keeper.step(flow.stride)
             rates = [rate * factor for factor in (grid if flow == EXIT[-1] else (1, 1, 1))]
             x, second = _module(
-                blocks, x, flow, stride=stride, rates=rates,
-                is_bounded=is_bounded, scope=f"{variant}/{flow.scope}/unit_{unit}/xception_module",
+                blocks, x, flow, stride=stride, rates=rates, is_bounded=is_bounded,
+                is_rectified=is_bounded or flow == FLOWS[variant][0],
+                scope=f"{variant}/{flow.scope}/unit_{unit}/xception_module",
             )  # fmt: skip
             if flow.stride == 2:
                 low_level[nominal_stride] = second
@@ -99,19 +100,24 @@ def build_xception(
 
 
 def _module(
-    blocks: Blocks, x: Feature, flow: Flow, *, stride: int, rates: list[int], is_bounded: bool, scope: str
-) -> tuple[Feature, Feature]:
+    blocks: Blocks, x: Feature, flow: Flow, *, stride: int, rates: list[int], is_bounded: bool, is_rectified: bool,
+    scope: str,
+) -> tuple[Feature, Feature]:  # fmt: skip
     """Three separable convolutions, the stride in the third, beside a shortcut. Returns: output, second convolution.
 
-    The official bounded form clips once more what is clipped or in 0..6 already; those operators are left out.
+    Args:
+        is_rectified: whether x comes out of the activation that the official module begins with. Then that is left
+            out, as is the official bounded form's second clipping of what is clipped already: both change nothing.
     """
     name = "_".join(scope.removesuffix("/xception_module").split("/")[1:])
     relu, linear = ("relu6", "clip6") if is_bounded else ("relu", None)
     is_last = flow.shortcut == "none"  # activations after the convolutions, where the others have them before
     y, outputs = x, []
     for index, (channels, rate) in enumerate(zip(flow.channels, rates, strict=True), start=1):
-        if not is_last:
-            y = blocks.activate(y, relu, f"{name}_pre{index}_act")
+        if not is_last and not (index == 1 and is_rectified):
+            # the shortcut reads the first one's input as it is; a decoder may read the third one's
+            is_shared = index == 1 or (index == 3 and flow.stride == 2)
+            y = (blocks.activate_beside if is_shared else blocks.activate)(y, relu, f"{name}_pre{index}_act")
         after = relu if is_last else linear
         y = blocks.depthwise(
             y, f"{name}_conv{index}_depthwise", stride=stride if index == 3 else 1, rate=rate, activation=after,
