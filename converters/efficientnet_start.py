@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from edge_deeplab.errors import ConversionError
-from edge_deeplab.models.backbones.efficientnet import VARIANTS, blocks_of
+from edge_deeplab.models.backbones.efficientnet import VARIANTS, blocks_of, build_efficientnet
+from edge_deeplab.models.blocks import Blocks, Feature
+from edge_deeplab.models.counting import count_traced
 
 Weights = dict[str, list[np.ndarray]]
 
@@ -39,20 +42,24 @@ def start_efficientnet(
         arrays: layer name -> arrays of a keras.applications EfficientNet, with or without its top.
         target: layer name -> arrays, of a network of ours with that backbone.
         variant: of the target, "efficientnet_b0" to "efficientnet_b4".
-    Raises: ConversionError when the file is of another network or of another variant, or the variant is Lite.
+    Raises: ConversionError as check_fit.
     """
-    check_variant(arrays, variant, source=source)
+    check_fit(arrays, variant, source=source)
     weights = {name: list(kept) for name, kept in target.items()}
     for ours, theirs in _layer_names(variant):
-        weights[ours] = _fitting(arrays, theirs, target[ours], source)
+        weights[ours] = [array.astype(np.float32) for array in arrays[theirs]]
     kernel, moving_mean = weights["stem_conv"][0], weights["stem_bn"][2]
     folded = _take_zero_to_one(kernel, moving_mean, *_pixels(arrays, source))
     weights["stem_conv"][0], weights["stem_bn"][2] = folded
     return weights
 
 
-def check_variant(arrays: Mapping[str, list[np.ndarray]], variant: str, *, source: str) -> None:
-    """Raises ConversionError when the layers are not those of `variant`: known before any network is built."""
+def check_fit(arrays: Mapping[str, list[np.ndarray]], variant: str, *, source: str) -> None:
+    """Whether a file can start a network with the backbone `variant`: known before any is built.
+
+    Raises: ConversionError when the file is of another network or of another variant, or not whole, or the variant is
+        Lite.
+    """
     if VARIANTS[variant].is_lite:
         raise ConversionError(
             f"{source}: cannot start a network with the backbone {variant}",
@@ -65,6 +72,14 @@ def check_variant(arrays: Mapping[str, list[np.ndarray]], variant: str, *, sourc
             f"{source}: does not fit the backbone {variant}", came=f"a file of {found}",
             next_step=f"set model.backbone to {found}, or take the file of {variant}",
         )  # fmt: skip
+    wanted = _shapes(variant)
+    for ours, theirs in _layer_names(variant):
+        came = [array.shape for array in arrays.get(theirs, ())]
+        if came != wanted[ours]:
+            raise ConversionError(
+                f"{source}: its layer {theirs} does not fit", came=came or "none of this name", allowed=wanted[ours]
+            )
+    _pixels(arrays, source)
 
 
 def variant_of(arrays: Mapping[str, list[np.ndarray]], *, source: str) -> str:
@@ -96,16 +111,14 @@ def _layer_names(variant: str) -> Iterator[tuple[str, str]]:
             yield f"{block.name}_{part}", f"{block.name}_{part}"
 
 
-def _fitting(
-    arrays: Mapping[str, list[np.ndarray]], name: str, fresh: list[np.ndarray], source: str
-) -> list[np.ndarray]:
-    came = [array.shape for array in arrays.get(name, ())]
-    if came != [array.shape for array in fresh]:
-        raise ConversionError(
-            f"{source}: its layer {name} does not fit", came=came or "none of this name",
-            allowed=[array.shape for array in fresh],
-        )  # fmt: skip
-    return [array.astype(np.float32) for array in arrays[name]]
+def _shapes(variant: str) -> dict[str, list[tuple[int, ...]]]:
+    """Our layer's name -> the shapes of its arrays."""
+
+    def lay(K: Any) -> None:
+        image = Feature(K.layers.Input((64, 64, 3)))  # any size: no shape depends on it
+        build_efficientnet(Blocks(K), image, variant=variant, output_stride=32)
+
+    return count_traced(lay).shapes
 
 
 def _pixels(arrays: Mapping[str, list[np.ndarray]], source: str) -> tuple[np.ndarray, np.ndarray]:

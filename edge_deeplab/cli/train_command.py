@@ -106,14 +106,14 @@ def read_efficientnet(run: TrainRun) -> Starting:
     """Reads a keras.applications file for a network with an EfficientNet."""
     import hashlib
 
-    from edge_deeplab.converters.efficientnet_start import check_variant, start_efficientnet
+    from edge_deeplab.converters.efficientnet_start import check_fit, start_efficientnet
     from edge_deeplab.converters.keras_applications import read_keras_applications
     from edge_deeplab.training.loop import Starting
 
     path, variant = run.start.backbone, run.model.backbone
     assert path is not None
     arrays = read_keras_applications(path)
-    check_variant(arrays, variant, source=str(path))
+    check_fit(arrays, variant, source=str(path))  # before the data are looked at
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Starting(
         f"{path.name} sha256 {digest}",
