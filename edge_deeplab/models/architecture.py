@@ -47,9 +47,14 @@ def official_names(config: Architecture) -> dict[str, tuple[str, ...]]:
 
 
 def at_size(config: Architecture, size_hw: tuple[int, int]) -> Architecture:
-    """The same network, and weights, for another input size."""
+    """The same network, and weights, for another input size.
+
+    Where all sides are multiples of the output stride, one of the official code leaves aligned corners, which would
+    pull its maps apart there (see OfficialConfig.align_corners).
+    """
     if isinstance(config, OfficialConfig):
-        return config.replace(crop_size=size_hw)
+        is_multiple = not any(side % config.output_stride for side in size_hw)
+        return config.replace(crop_size=size_hw, align_corners=not is_multiple)
     return config.replace(size_hw=size_hw)
 
 

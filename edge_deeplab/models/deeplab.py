@@ -176,7 +176,8 @@ class DeepLabConfig:
 
 def trace(K: Any, config: DeepLabConfig, batch_size: int | None = None) -> tuple[Any, Any, Blocks]:
     """Lays the network's layers. Returns: its input tensor, its logits tensor, and the blocks that made them."""
-    blocks = Blocks(K, form=config.form, fixed_momentum=BATCH_NORM_MOMENTUM, align_corners=config.align_corners)
+    grid = "corners" if config.align_corners else "centres"
+    blocks = Blocks(K, form=config.form, fixed_momentum=BATCH_NORM_MOMENTUM, grid=grid)
     image = K.layers.Input((*config.size_hw, 3), batch_size=batch_size, name="image")
     x, low_level = BACKBONES[config.backbone].build(blocks, Feature(image), config)
     x = build_aspp(blocks, x, filters=config.aspp_filters, rates=config.aspp_rates, dropout=config.dropout)

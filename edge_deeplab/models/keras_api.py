@@ -64,16 +64,16 @@ def own_layers(K: Any) -> SimpleNamespace:
         def scaled_side(side: Any, scale: float) -> Any:
             return tf.cast((tf.cast(side, tf.float32) - 1.0) * scale + 1.0, tf.int32)
 
-        def resize_aligned(x: Any, size_hw: Any) -> Any:
-            return tf.raw_ops.ResizeBilinear(images=x, size=size_hw, align_corners=True)
+        def resize_aligned(x: Any, size_hw: Any, from_origin: bool = False) -> Any:
+            return tf.raw_ops.ResizeBilinear(images=x, size=size_hw, align_corners=not from_origin)
     else:  # shapes are whole numbers there, even while tracing
         shape_of = K.ops.shape
 
         def scaled_side(side: Any, scale: float) -> Any:
             return int((side - 1) * scale + 1)
 
-        def resize_aligned(x: Any, size_hw: Any) -> Any:
-            rows, columns = (_aligned_matrix(x.shape[axis], size_hw[axis - 1]) for axis in (1, 2))
+        def resize_aligned(x: Any, size_hw: Any, from_origin: bool = False) -> Any:
+            rows, columns = (_aligned_matrix(x.shape[axis], size_hw[axis - 1], from_origin) for axis in (1, 2))
             return K.ops.einsum("ph,nhwc,qw->npqc", rows, x, columns)
 
     register = K.saving.register_keras_serializable(package="edge_deeplab")
@@ -121,17 +121,19 @@ def own_layers(K: Any) -> SimpleNamespace:
     class AlignedResize(K.layers.Layer):
         """Bilinear with aligned corners: the first and last pixels of both pictures coincide.
 
-        To size_hw; or, with none, called on [x, like], to the size of `like` at a scale, int((H - 1) * scale + 1).
+        To size_hw, or, from_origin, to a whole multiple, the first pixels alone on one another and the others a whole
+        step apart; or, with none, called on [x, like], to the size of `like` at a scale, int((H - 1) * scale + 1).
         """
 
-        def __init__(self, size_hw: Any = None, scale: float = 1.0, **settings: Any) -> None:
+        def __init__(self, size_hw: Any = None, scale: float = 1.0, from_origin: bool = False, **settings: Any) -> None:
             super().__init__(**settings)
             self.size_hw = None if size_hw is None else tuple(int(side) for side in size_hw)
             self.scale = float(scale)
+            self.from_origin = bool(from_origin)
 
         def call(self, inputs: Any) -> Any:
             if self.size_hw is not None:
-                return resize_aligned(inputs, self.size_hw)
+                return resize_aligned(inputs, self.size_hw, self.from_origin)
             x, like = inputs
             shape = shape_of(like)
             return resize_aligned(x, [scaled_side(shape[axis], self.scale) for axis in (1, 2)])
@@ -144,16 +146,22 @@ def own_layers(K: Any) -> SimpleNamespace:
             return (x[0], *sides, x[3])
 
         def get_config(self) -> Any:
-            return {**super().get_config(), "size_hw": self.size_hw, "scale": self.scale}
+            return {
+                **super().get_config(),
+                "size_hw": self.size_hw,
+                "scale": self.scale,
+                "from_origin": self.from_origin,
+            }
 
     return SimpleNamespace(
         HardSwish=HardSwish, HardSigmoid=HardSigmoid, Relu6Plus3=Relu6Plus3, Clip6=Clip6, AlignedResize=AlignedResize
     )
 
 
-def _aligned_matrix(source: int, target: int) -> Any:
+def _aligned_matrix(source: int, target: int, from_origin: bool) -> Any:
     """(target, source) float32: each row the two bilinear weights of one output pixel."""
-    at = np.arange(target) * ((source - 1) / (target - 1) if target > 1 else 0.0)
+    step = source / target if from_origin else (source - 1) / max(1, target - 1)
+    at = np.arange(target) * step
     low = np.minimum(at.astype(int), source - 1)
     high = np.minimum(low + 1, source - 1)
     matrix = np.zeros((target, source), np.float32)

@@ -102,7 +102,8 @@ def trace_official(K: Any, config: OfficialConfig, *, batch_size: int | None = N
         raw: the input is pixels 0..255, and the preprocessing a layer; else it is what the preprocessing gives.
     """
     blocks = Blocks(
-        K, form=config.form, align_corners=config.align_corners, pads_always=len(config.image_pyramid) > 1
+        K, form=config.form, grid="corners" if config.align_corners else "origin",
+        pads_always=len(config.image_pyramid) > 1,
     )  # fmt: skip
     crop = config.crop_size
     image = K.layers.Input((*(crop or (None, None)), 3), batch_size=batch_size, name="image")

@@ -56,8 +56,8 @@ class OfficialConfig:
         atrous_rates: of the ASPP branches; none for the default head of MobileNets.
         image_pyramid: scales whose logits are merged; one scale of 1 is the plain network.
         dense_prediction_cell: the cell's branches as its JSON has them; empty for ASPP.
-        align_corners: ours: False makes every enlargement half-pixel by whole factors, which is faster where the
-            sides are multiples of the output stride, and no longer exact.
+        align_corners: the official way. False, which is ours, is for sides that are multiples of the output stride:
+            what the official code computes for one row and column more, on maps of even sides.
         form: ours: "training" or "int8", see models/blocks.py.
     """
 
@@ -111,8 +111,11 @@ class OfficialConfig:
         _check("decoder_output_stride", self.decoder_output_stride, descending, "strides in descending order")
         if self.crop_size is not None:
             _check("crop_size", self.crop_size, len(self.crop_size) == 2 and min(self.crop_size) >= 1, "height, width")
-        elif set(self.image_pyramid) != {1.0}:
-            _check("image_pyramid", self.image_pyramid, not self._pools, "with crop_size: image pooling needs a size")
+        else:
+            alone = set(self.image_pyramid) == {1.0} or not self._pools
+            _check("image_pyramid", self.image_pyramid, alone, "with crop_size: image pooling needs a size")
+            in_cell = any(branch["op"] == "pyramid_pooling" for branch in self.dense_prediction_cell)
+            _check("crop_size", None, not in_cell, "height, width: the cell's pyramid pooling needs a size")
         if self._has_plain_logits:
             _check("logits_kernel_size", self.logits_kernel_size, self.logits_kernel_size == 1,
                    "1 with aspp_with_batch_norm, or without atrous_rates")  # fmt: skip

@@ -176,8 +176,11 @@ class _Cell:
         name, scope = f"{self.name}_{place}", f"comb_iter_{place.replace('_', '/')}"
         stride = self.stride if state < 2 else 1
         if operation == "max_pool":
-            pool = self.blocks.plain("MaxPooling2D", kernel, strides=stride, padding="same", name=f"{name}_pool")
-            return Feature(pool(self.states[state].tensor))
+            x, padding = self.states[state], "same"
+            if self.blocks.grid == "origin":
+                x, padding = self.blocks.pad_for_stride(x, kernel, stride, 1, f"{name}_pool")
+            pool = self.blocks.plain("MaxPooling2D", kernel, strides=stride, padding=padding, name=f"{name}_pool")
+            return Feature(pool(x.tensor))
         if operation == "none":
             if stride == 1:
                 return self.states[state]
