@@ -37,7 +37,8 @@ def test_even_sides_keep_the_maps_where_odd_ones_have_them(variant):
         differences[name] = np.abs(made - whole)[:, : SIDE // 2, : SIDE // 2].mean() / whole.std()
     # what is beyond the lower and right edge reaches the upper left quarter, faintly
     assert differences["origin"] < 0.02
-    assert differences["corners"] > 2 * differences["origin"]
+    # a residual network pads evenly anyway, and is hurt by the enlargement alone
+    assert differences["corners"] > (10 if variant == "mobilenet_v2" else 1.2) * differences["origin"]
 
 
 def test_only_multiples_of_the_stride_leave_the_official_way():
