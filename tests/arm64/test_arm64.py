@@ -87,11 +87,10 @@ def test_a_model_is_profiled_there(arm64_python: str, tmp_path: Path, capsys: py
         pytest.skip("needs sshd: install openssh-server")
     with SshServer(tmp_path) as server:
         where = ["--target", str(server.target), "--ssh-config", str(server.config), "--python", arm64_python]
-        quick = ["--threads", "1", "--runs", "2", "--warmup", "1", "--starts", "1", "--json", "-"]
+        quick = ["--threads", "1", "--runs", "2", "--warmup", "1", "--starts", "0", "--json", "-"]
         assert main(["profile", "portrait", *where, *quick]) == 0
         document = json.loads(capsys.readouterr().out)
         assert document["host"]["int8_flags"] == ["asimddp"]
         assert document["host"]["packages"].keys() == {"numpy", "ai-edge-litert"}, "the Python there has more than that"
         assert document["latency"][0]["latency"]["count"] == 2
-        assert document["model_start"]["ready_ms"] > 0
         assert server.left_behind() == []

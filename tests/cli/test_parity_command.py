@@ -18,8 +18,8 @@ from edge_deeplab.calibration.artifact import CalibrationSet
 from edge_deeplab.calibration.recipe import SamplingRecipe
 from edge_deeplab.calibration.sampling import Picture, choose_samples
 from edge_deeplab.cli.main import main
-from edge_deeplab.cli.parity_command import MAX_MEAN_STEPS, MIN_IOU, Limits
 from edge_deeplab.cli.parity_samples import BUILT_IN, find_samples
+from edge_deeplab.cli.parity_sides import MAX_MEAN_STEPS, MIN_IOU, Limits
 from edge_deeplab.evaluation.agreement import compare_classes, compare_outputs
 from edge_deeplab.imaging.decode import write_image
 
@@ -61,7 +61,7 @@ def test_a_missed_limit_is_exit_code_3_after_the_figures(capsys: pytest.CaptureF
     gates = ["--max-steps", "0", "--max-mean-steps", "0.01", "--min-iou", "1"]
     code, out, err = parity(["portrait", "--target", "local:builtin", "--limit", "1", *gates], capsys)
     assert code == 3
-    for words in ("steps at most, at most 0", "steps in the mean, at most 0.01", "IoU 0.9"):
+    for words in ("steps in one output, at most 0", "steps in the mean, at most 0.01", "IoU 0.9"):
         assert words in only_error(err)
     assert "Verdict: not the same" in out
 
