@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_deeplab.errors import EdgeDeepLabError, InputError
-from edge_deeplab.profiling.operators import OperatorsReport, assign
+from edge_deeplab.profiling.operators import OperatorsReport, TimedKernel, assign
 from edge_deeplab.runtime.flatbuffer import TfliteFile
 
 TIMEOUT_S = 600.0
@@ -126,10 +126,14 @@ def operators_report(graph: TfliteFile, run: BenchmarkRun, *, threads: int) -> O
             next_step="give a newer one, or measure with --kernels builtin",
         )  # fmt: skip
     count = len(graph.operators)
-    known = [(name, index, time_ms) for name, index, time_ms in run.operators if index is None or index < count]
+    known = [
+        TimedKernel(name, index, None, time_ms)
+        for name, index, time_ms in run.operators
+        if index is None or index < count
+    ]
     if not known:
         raise InputError("benchmark_model lists no operators", next_step="is it built with op profiling?")
-    total_ms = sum(time_ms for *_, time_ms in known)
+    total_ms = sum(kernel.time_ms for kernel in known)
     whole_ms = run.inference_ms if run.inference_ms is not None else total_ms
     return OperatorsReport(
         method="benchmark_model", threads=threads, rows=assign(graph, known), whole_ms=whole_ms,

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from edge_deeplab.profiling.alignment import align
 from edge_deeplab.profiling.engine import random_inputs
 from edge_deeplab.profiling.latency import NS_PER_MS, MeasureOptions, Sampler, collect
 from edge_deeplab.runtime.cutting import ModelCutter
+from edge_deeplab.runtime.delegates import partitions_of
 from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord, TfliteFile
 from edge_deeplab.runtime.interpreter import Engine
 from edge_deeplab.runtime.native_profiler import NativeProfilerError, ReportedTimes
@@ -164,7 +165,7 @@ def profile_operators(
     if method != "alone":
         try:
             times = ask_native_profiler(path, threads=threads, kernels=kernels, warmup=chosen.warmup, runs=chosen.runs)
-            return from_reported(graph, times, threads=threads)
+            return from_reported(graph, times, threads=threads, partitions=partitions_of(path))
         except NativeProfilerError as error:
             if method == "profiler":
                 raise
@@ -172,13 +173,14 @@ def profile_operators(
     return _time_alone(path, graph, threads=threads, kernels=kernels, options=chosen, note=note)
 
 
-def from_reported(graph: TfliteFile, times: ReportedTimes, *, threads: int) -> OperatorsReport:
-    """Gives the times that an engine reported to the operators of the file."""
-    outside = {operator.node for operator in times.operators if operator.node is not None}
+def from_reported(
+    graph: TfliteFile, times: ReportedTimes, *, threads: int, partitions: Sequence[Sequence[int]] = ()
+) -> OperatorsReport:
+    """Gives the times that an engine reported to the operators of the file; `partitions` as assign has them."""
     elapsed_ms = [middle_mean(column) / US_PER_MS for column in times.elapsed_us.T]
     sum_share = float(np.median(times.elapsed_us.sum(axis=1) / times.whole_us))
-    rows = assign(graph, [(item.name, item.node, time_ms) for item, time_ms in zip(times.operators, elapsed_ms)])
-    assert outside <= {operator.index for operator in graph.operators}, "the profiler ran another file"
+    reported = [TimedKernel(*dataclasses.astuple(item), time_ms) for item, time_ms in zip(times.operators, elapsed_ms)]
+    rows = assign(graph, reported, partitions)
     return OperatorsReport(
         method="profiler",
         threads=threads,
@@ -188,24 +190,52 @@ def from_reported(graph: TfliteFile, times: ReportedTimes, *, threads: int) -> O
     )
 
 
-def assign(graph: TfliteFile, reported: Sequence[tuple[str, int | None, float]]) -> tuple[OperatorRow, ...]:
+class TimedKernel(NamedTuple):
+    """A line of an engine's report.
+
+    Attributes:
+        name: the engine's.
+        node: index in the file, None inside of a delegate.
+        partition: of the delegate, from 0 in the order they run; None outside, or where the report does not tell.
+        time_ms: of one inference.
+    """
+
+    name: str
+    node: int | None
+    partition: int | None
+    time_ms: float
+
+
+def assign(
+    graph: TfliteFile, reported: Sequence[TimedKernel], partitions: Sequence[Sequence[int]] = ()
+) -> tuple[OperatorRow, ...]:
     """The file's operators with the times of an engine's report, in file order; what the engine put in comes last.
 
-    reported: (name, index in the file or None inside of a delegate, milliseconds), in the order of execution.
+    reported: in the order of execution.
+    partitions: the operators of each of the delegate's partitions. Where they are as many as were reported, each is
+        aligned by itself: partitions may run in another order than the file's, their operators do not.
     """
-    outside = {node for _, node, _ in reported if node is not None}
-    hidden = [operator for operator in graph.operators if operator.index not in outside]
-    kernels = [(name, time_ms) for name, node, time_ms in reported if node is None]
-    places = align([operator.name for operator in hidden], [name for name, _ in kernels])
     times_ms = {operator.index: 0.0 for operator in graph.operators}
-    times_ms |= {node: time_ms for _, node, time_ms in reported if node is not None}
+    times_ms |= {kernel.node: kernel.time_ms for kernel in reported if kernel.node is not None}
+    inside = [kernel for kernel in reported if kernel.node is None]
+    seen = {kernel.partition for kernel in inside}
+    if seen == set(range(len(partitions))):
+        groups = [
+            (list(numbers), [kernel for kernel in inside if kernel.partition == partition])
+            for partition, numbers in enumerate(partitions)
+        ]
+    else:
+        outside = {kernel.node for kernel in reported}
+        groups = [([operator.index for operator in graph.operators if operator.index not in outside], inside)]
     names: dict[int, str] = {}
     put_in: list[tuple[str, float]] = []
-    for (name, time_ms), place in zip(kernels, places):
-        if place is None:
-            put_in.append((name, time_ms))
-        else:
-            times_ms[hidden[place].index], names[hidden[place].index] = time_ms, name
+    for numbers, kernels in groups:
+        places = align([graph.operators[number].name for number in numbers], [kernel.name for kernel in kernels])
+        for kernel, place in zip(kernels, places):
+            if place is None:
+                put_in.append((kernel.name, kernel.time_ms))
+            else:
+                times_ms[numbers[place]], names[numbers[place]] = kernel.time_ms, kernel.name
     return _rows(graph, times_ms, names, put_in)
 
 

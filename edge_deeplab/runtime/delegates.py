@@ -43,6 +43,18 @@ def delegation_of(path: Path) -> Delegation:
     Raises: ModelError when the model does not load (the first load of a file happens in a child process);
         MissingExtraError when no interpreter is installed.
     """
+    return divide(*_nodes_and_outputs(path))
+
+
+def partitions_of(path: Path) -> list[tuple[int, ...]]:
+    """The operators of each partition, by their number in the file; partitions in the order they run.
+
+    Raises: as delegation_of.
+    """
+    return members(_nodes_and_outputs(path)[0])
+
+
+def _nodes_and_outputs(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
     ensure_loads(path)
     try:
         with quiet_native_log():
@@ -51,9 +63,29 @@ def delegation_of(path: Path) -> Delegation:
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: does not load", came=str(error)) from error
     # The only place that lists delegate nodes; private, but there from TensorFlow 2.5 to ai-edge-litert 2.3.
-    nodes = interpreter._get_ops_details()
-    outputs = [details["index"] for details in interpreter.get_output_details()]
-    return divide(nodes, outputs)
+    return interpreter._get_ops_details(), [details["index"] for details in interpreter.get_output_details()]
+
+
+def members(nodes: list[dict[str, Any]]) -> list[tuple[int, ...]]:
+    """What each delegate node stands for: the operators that a walk back from its outputs to its inputs meets.
+
+    nodes: as `divide` takes them.
+    """
+    operators = [node for node in nodes if node["op_name"] != _DELEGATE]
+    maker = {int(tensor): node for node in operators for tensor in node["outputs"]}
+    found = []
+    for delegate in (node for node in nodes if node["op_name"] == _DELEGATE):
+        given = {int(tensor) for tensor in delegate["inputs"]}
+        met: set[int] = set()
+        open_tensors = [int(tensor) for tensor in delegate["outputs"]]
+        while open_tensors:
+            tensor = open_tensors.pop()
+            node = maker.get(tensor)
+            if node is not None and tensor not in given and node["index"] not in met:
+                met.add(node["index"])
+                open_tensors += [int(other) for other in node["inputs"]]
+        found.append(tuple(sorted(met)))
+    return found
 
 
 def divide(nodes: list[dict[str, Any]], outputs: list[int]) -> Delegation:

@@ -58,10 +58,12 @@ class ReportedOperator:
     Attributes:
         name: of the kernel, e.g. "Convolution (NHWC, QC8) DWConv", or the schema's for one outside of a delegate.
         node: index of the operator in the file; None inside of a delegate, which numbers its own.
+        partition: which of the delegate's partitions it belongs to, from 0 in the order they run; None outside.
     """
 
     name: str
     node: int | None
+    partition: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ def profile_operators(
 def _read_answer(line: str) -> ReportedTimes:
     try:
         answer: dict[str, Any] = json.loads(line)
-        operators = tuple(ReportedOperator(str(name), node) for name, node in answer["operators"])
+        operators = tuple(ReportedOperator(str(name), *places) for name, *places in answer["operators"])
         times = ReportedTimes(
             operators, np.array(answer["elapsed_us"], np.float64), np.array(answer["whole_us"], np.float64)
         )
@@ -258,14 +260,22 @@ def _read_events(room: bytes, count: int) -> list[tuple[str, int, int, int]]:
     return events
 
 
-def _operators_of(events: list[tuple[str, int, int, int]]) -> tuple[list[tuple[str, int | None]], list[int], int]:
-    """(name, node) and microseconds of every operator in a run's events, and microseconds of the whole."""
-    operators: list[tuple[str, int | None]] = []
+def _operators_of(
+    events: list[tuple[str, int, int, int]],
+) -> tuple[list[tuple[str, int | None, int | None]], list[int], int]:
+    """(name, node, partition) and microseconds of every operator in a run's events, and microseconds of the whole."""
+    operators: list[tuple[str, int | None, int | None]] = []
     elapsed_us: list[int] = []
+    partition = -1
     for tag, kind, microseconds, metadata in events:
-        if kind == _NODE or kind in _DELEGATED:
-            operators.append((tag, metadata if kind == _NODE else None))
-            elapsed_us.append(microseconds)
+        if kind == _NODE:
+            operators.append((tag, metadata, None))
+        elif kind in _DELEGATED:
+            partition += metadata == 0  # each partition numbers its operators from 0
+            operators.append((tag, None, partition))
+        else:
+            continue
+        elapsed_us.append(microseconds)
     whole = [microseconds for tag, kind, microseconds, _ in events if kind == _WHOLE and tag == _WHOLE_TAG]
     if not operators or len(whole) != 1:
         raise NativeProfilerError("events of an unknown form", came=f"{len(operators)} operators, {len(whole)} wholes")

@@ -11,7 +11,7 @@ from handmade_tflite import bright_segmenter
 
 from edge_deeplab.errors import UsageError
 from edge_deeplab.profiling.latency import MeasureOptions
-from edge_deeplab.profiling.operators import OperatorsReport, assign, middle_mean, profile_operators
+from edge_deeplab.profiling.operators import OperatorsReport, TimedKernel, assign, middle_mean, profile_operators
 from edge_deeplab.runtime import native_profiler
 from edge_deeplab.runtime.bundled import bundled_model
 from edge_deeplab.runtime.flatbuffer import TfliteFile
@@ -93,11 +93,28 @@ def test_an_unknown_way_is_refused() -> None:
 
 def test_what_the_engine_put_in_is_a_row_of_its_own() -> None:
     graph = TfliteFile.from_bytes(bright_segmenter(io="uint8").to_bytes())  # QUANTIZE, CONV_2D, QUANTIZE
-    reported = [("QUANTIZE", 0, 1.0), ("Transpose (ND)", None, 0.5), ("Convolution IGEMM", None, 2.0)]
+    reported = [
+        TimedKernel("QUANTIZE", 0, None, 1.0),
+        TimedKernel("Transpose (ND)", None, 0, 0.5),
+        TimedKernel("Convolution IGEMM", None, 0, 2.0),
+    ]
     rows = assign(graph, reported)
     assert [(row.index, row.time_ms) for row in rows] == [(0, 1.0), (1, 2.0), (2, 0.0), (None, 0.5)]
     assert rows[1].kernel == "Convolution IGEMM"
     assert sum(row.share for row in rows) == pytest.approx(1.0)
+
+
+def test_partitions_that_run_in_another_order_than_the_files_keep_their_own() -> None:
+    """The last operator is in the first partition, which runs before the middle one."""
+    graph = TfliteFile.from_bytes(bright_segmenter(io="uint8").to_bytes())  # QUANTIZE, CONV_2D, QUANTIZE
+    reported = [
+        TimedKernel("Convert (NC)", None, 0, 1.0),
+        TimedKernel("Convert (NC)", None, 0, 3.0),
+        TimedKernel("Convolution IGEMM", None, 1, 2.0),
+    ]
+    times = [row.time_ms for row in assign(graph, reported, [(0, 2), (1,)])]
+    assert times == [1.0, 2.0, 3.0]
+    assert [row.time_ms for row in assign(graph, reported, [(0, 1, 2)])] != times  # not what the report says: one list
 
 
 def test_the_middle_mean_is_deaf_to_hiccups_and_finer_than_a_step() -> None:

@@ -9,7 +9,8 @@ import pytest
 from handmade_tflite import bright_segmenter
 
 from edge_deeplab.errors import ModelError
-from edge_deeplab.runtime.delegates import delegation_of, divide
+from edge_deeplab.runtime.bundled import bundled_model
+from edge_deeplab.runtime.delegates import delegation_of, divide, members, partitions_of
 from edge_deeplab.runtime.flatbuffer import TfliteFile
 
 
@@ -66,3 +67,23 @@ def test_a_file_that_does_not_load_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"wrong\.tflite") as caught:
         delegation_of(path)
     assert "\n" not in str(caught.value)
+
+
+def test_partitions_hold_what_lies_between_their_ends() -> None:
+    """Two partitions around a plain operator; the second begins with a tensor of the first and one of the plain one."""
+    nodes = [
+        node(0, "CONV_2D", [0, 10], [1]),
+        node(1, "RELU", [1], [2]),
+        node(2, "ARG_MAX", [2], [3]),
+        node(3, "ADD", [3, 2], [4]),
+        node(4, "DELEGATE", [0, 10], [2]),
+        node(5, "DELEGATE", [3, 2], [4]),
+    ]
+    assert members(nodes) == [(0, 1), (3,)]
+    assert members(nodes[:4]) == []
+
+
+def test_members_and_outside_are_all_operators_of_a_real_model() -> None:
+    path = bundled_model("portrait")
+    (partition,) = partitions_of(path)
+    assert sorted((*partition, *delegation_of(path).outside)) == list(range(84))

@@ -22,6 +22,7 @@ def test_every_operator_of_the_bundled_model_is_reported() -> None:
     assert len(times.operators) == len(graph.operators)
     assert times.elapsed_us.shape == (5, len(graph.operators))
     assert [(o.name, o.node) for o in times.operators if o.node is not None] == [("QUANTIZE", 0), ("QUANTIZE", 83)]
+    assert {o.partition for o in times.operators} == {None, 0}
     assert sum("DWConv" in operator.name for operator in times.operators) == 22
     assert (times.elapsed_us.sum(axis=1) <= times.whole_us).all()  # the parts fit into the whole, each run
 
