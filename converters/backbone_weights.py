@@ -100,14 +100,14 @@ def backbone_of(scope: str, names: Mapping[str, object]) -> str:
 
 def of_variables(
     arrays: Mapping[str, np.ndarray], scope: str, *, source: str, epsilon: float | None = None,
-    mean_rgb: tuple[float, ...] = MEAN_RGB, is_from_keras: bool = False,
+    mean_rgb: tuple[float, ...] | None = None, is_from_keras: bool = False,
 ) -> ForeignBackbone:  # fmt: skip
     """A backbone with batch norms of its own, from variables by official name.
 
     Args:
         arrays: those of the backbone; other names are left out.
         epsilon: of the batch norms where the file says it; None for the official code's.
-        mean_rgb: what was subtracted, for ResNets that are fed so.
+        mean_rgb: what was subtracted, for ResNets that are fed so; None for the official code's.
     Raises: ModelError when it is no complete MobileNetV2. Of other backbones, the network to start says what fits.
     """
     kept = {name: array for name, array in arrays.items() if name.startswith(f"{scope}/")}
@@ -119,7 +119,7 @@ def of_variables(
     has_mean = is_resnet and not backbone_of(scope, kept).endswith("_beta")
     return ForeignBackbone(
         arrays=kept, scope=scope, width=width, width_divisor=divisor, source=source,
-        input_range=less_mean(mean_rgb) if has_mean else OFFICIAL_INPUT_RANGE,
+        input_range=less_mean(mean_rgb or MEAN_RGB) if has_mean else OFFICIAL_INPUT_RANGE,
         batch_norm_epsilon=epsilon or (RESNET_EPSILON if is_resnet else OFFICIAL_EPSILON),
         is_from_keras=is_from_keras,
     )  # fmt: skip

@@ -122,7 +122,7 @@ def backbone_of_checkpoint(prefix: Path) -> ForeignBackbone:
             f"{source}: damaged, or a file of this checkpoint is missing", came=str(error).splitlines()[0],
             allowed="NAME.index and all NAME.data-*, or the one file of an old checkpoint",
         ) from error  # fmt: skip
-    return of_variables(arrays, scope, source=source, **({"mean_rgb": mean_rgb} if mean_rgb else {}))
+    return of_variables(arrays, scope, source=source, mean_rgb=mean_rgb)
 
 
 def _mean_rgb(reader: Any, names: list[str], scope: str) -> tuple[float, ...] | None:

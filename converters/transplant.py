@@ -86,6 +86,7 @@ def check_fit(backbone: ForeignBackbone, official: OfficialNames) -> None:
         raise ConversionError(
             f"{backbone.source}: not a whole {backbone.backbone}",
             came=f"{len(missing)} of {len(wanted)} variables missing, {missing[0]}",
+            next_step="name a whole one",
         )
 
 
