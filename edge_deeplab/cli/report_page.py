@@ -16,7 +16,9 @@ PERSON_FIGURES = {
     "boundary_f": "boundary F",
 }
 CLASS_FIGURES = {"mean_iou": "mean IoU", "pixel_accuracy": "accuracy"}
-LONGEST_BAR_DB = 60.0
+WORDS = ("stage", "layer", "kind")  # columns of text stand to the left
+SIGNED = "{:+.4f}"
+LONGEST_BAR_DB, LONGEST_BAR_REM = 80.0, 10.0
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -26,7 +28,7 @@ th:first-child, td:first-child { text-align: left; } th { font-weight: 600; bord
 td.missed { color: #c22; font-weight: 600; } .note { color: #777; }
 .bar { display: inline-block; height: .7rem; background: #3a7bd5; vertical-align: middle; }
 .worst .bar { background: #d2553f; }
-td.wide { text-align: left; min-width: 16rem; }
+th.word, td.word { text-align: left; } td.wide { text-align: left; min-width: 10rem; }
 """
 
 
@@ -52,7 +54,7 @@ def report_page(document: dict[str, Any]) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[str]) -> str:
-    cells = "".join(f"<th>{escape(name)}</th>" for name in header)
+    cells = "".join(f"<th{' class=word' if name in WORDS else ''}>{escape(name)}</th>" for name in header)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -65,23 +67,24 @@ def _cell(text: str, kind: str = "") -> str:
 
 
 def _number(value: float | None, pattern: str = "{:.4f}") -> str:
-    return "" if value is None else pattern.format(value)
+    return "" if value is None else pattern.format(round(value, 4) + 0.0)  # no "-0.0000"
 
 
 def _stages(stages: Sequence[dict[str, Any]], score: str) -> str:
     figures = PERSON_FIGURES if score == "person" else CLASS_FIGURES
+    is_gated = any(stage["gate"] is not None for stage in stages)
     rows, notes = [], []
     for index, stage in enumerate(stages):
         if stage["missing"]:
             notes.append(f'<p class="note">{escape(stage["stage"])}: {escape(stage["missing"])}</p>')
         said = {True: "held", False: "missed", None: "left out" if stage["missing"] else ""}[stage["held"]]
         cells = [_cell(stage["stage"]), *(_cell(_number(stage.get(name))) for name in figures)]
-        cells += [
-            _cell(_number(stage["loss"], "{:+.4f}") if index else ""), _cell(_number(stage["gate"])),
-            _cell(said, "missed" if said == "missed" else ""),
-        ]  # fmt: skip
+        cells.append(_cell(_number(stage["loss"], SIGNED) if index else ""))
+        if is_gated:
+            cells += [_cell(_number(stage["gate"])), _cell(said, "missed" if said == "missed" else "")]
         rows.append(_row(cells))
-    return "\n".join([_table(["stage", *figures.values(), "loss", "may lose", ""], rows), *notes])
+    header = ["stage", *figures.values(), "loss", *(["may lose", ""] if is_gated else [])]
+    return "\n".join([_table(header, rows), *notes])
 
 
 def _layers(layers: dict[str, Any]) -> list[str]:
@@ -91,18 +94,19 @@ def _layers(layers: dict[str, Any]) -> list[str]:
     rows = []
     for layer in layers["layers"]:
         wider = kept.get(layer["name"], {})
-        cells = [_cell(layer["name"]), _cell(layer["kind"])]
+        cells = [_cell(layer["name"]), _cell(layer["kind"], "word")]
         cells += [_cell(_decibels(layer[name])) for name in ("sqnr_db", "alone_db", "output_db")]
         cells += [_cell(_decibels(wider[name]) if wider else "") for name in ("float16_db", "int16x8_db")]
-        rows.append(_row([*cells, _bar(layer["alone_db"])], kind="worst" if wider else ""))
+        rows.append(_row([*cells, _bar(layer["output_db"])], kind="worst" if wider else ""))
     together = [
         f"<p>The {len(layers['worst'])} worst together in {one['form']}: output {_decibels(one['output_sqnr_db'])} dB"
         f"{_kept_figures(one)}{_cost(one)}.</p>"
         for one in layers["together"]
     ]
     return [
-        f"<p>Signal to quantization noise in dB against the float network, on {layers['pictures']} pictures; the bar is"
-        f" that of the layer alone. The whole network has {_decibels(layers['output_sqnr_db'])} dB at its output.</p>",
+        f"<p>Signal to quantization noise in dB against the float network, on {layers['pictures']} pictures; the"
+        " shorter a bar, the more a layer's own rounding costs the output. The whole network has"
+        f" {_decibels(layers['output_sqnr_db'])} dB at its output.</p>",
         *together,
         _table(
             ["layer", "kind", "all int8", "alone", "output, it alone", "output, it in float16", "in int16x8", ""], rows
@@ -112,7 +116,7 @@ def _layers(layers: dict[str, Any]) -> list[str]:
 
 def _bar(value: float | None) -> str:
     share = 1.0 if value is None else min(max(value, 0.0) / LONGEST_BAR_DB, 1.0)
-    return f'<td class="wide"><span class="bar" style="width:{share * 15:.2f}rem"></span></td>'
+    return f'<td class="wide"><span class="bar" style="width:{share * LONGEST_BAR_REM:.2f}rem"></span></td>'
 
 
 def _decibels(value: float | None) -> str:

@@ -120,11 +120,14 @@ def stage_table(report: StageReport, *, title: str | None = None) -> Table:
     names = ("person\nIoU", "mean\nIoU", "trimap\nIoU", "boundary\nF") if is_person else ("mean\nIoU", "accuracy")
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title=title, title_justify="left")
     table.add_column("stage", overflow="fold")
-    for name in (*names, "loss", "may\nlose"):
+    is_gated = any(stage.gate is not None for stage in report.stages)
+    for name in (*names, "loss", *(("may\nlose",) if is_gated else ())):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+    if is_gated:
+        table.add_column("")
     for stage in report.stages:
-        table.add_row(stage.name, *_cells(stage, len(names)), *_verdict(report, stage))
+        verdict = _verdict(report, stage)
+        table.add_row(stage.name, *_cells(stage, len(names)), *(verdict if is_gated else verdict[:1]))
     return table
 
 
@@ -143,7 +146,7 @@ def _verdict(report: StageReport, stage: Stage) -> tuple[str, str, str]:
     is_first = stage is report.stages[0]
     said = "not made" if stage.is_failed else {True: "held", False: "MISSED", None: ""}[held]
     return (
-        "" if is_first or loss is None else f"{loss:+.4f}",
+        "" if is_first or loss is None else f"{round(loss, 4) + 0.0:+.4f}",  # no "-0.0000"
         "" if stage.gate is None else f"{stage.gate:.4f}",
         "left out" if stage.missing and not stage.is_failed else said,
     )
