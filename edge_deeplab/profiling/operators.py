@@ -179,7 +179,9 @@ def from_reported(
     """Gives the times that an engine reported to the operators of the file; `partitions` as assign has them."""
     elapsed_ms = [middle_mean(column) / US_PER_MS for column in times.elapsed_us.T]
     sum_share = float(np.median(times.elapsed_us.sum(axis=1) / times.whole_us))
-    reported = [TimedKernel(*dataclasses.astuple(item), time_ms) for item, time_ms in zip(times.operators, elapsed_ms)]
+    reported = [
+        TimedKernel(item.name, item.node, item.partition, time_ms) for item, time_ms in zip(times.operators, elapsed_ms)
+    ]
     rows = assign(graph, reported, partitions)
     return OperatorsReport(
         method="profiler",
