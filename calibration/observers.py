@@ -79,11 +79,3 @@ class Histogram:
     def total(self) -> int:
         """How many values were counted, zeros too."""
         return int(self.counts.sum()) + self.zeros
-
-    def clipped(self, low: float, high: float) -> float:
-        """The share of all values that lies outside of low..high, values spread evenly within a bin."""
-        if not self.total:
-            return 0.0
-        centre_below = np.interp([low, high], self.edges, np.concatenate([[0], np.cumsum(self.counts)]))
-        inside = float(centre_below[1] - centre_below[0]) + self.zeros
-        return max(0.0, 1.0 - inside / self.total)

@@ -156,7 +156,7 @@ def measure_layers(
     assert network is not None
     total = len(batches) * len(layer_groups(network))
     noises = layer_noise(
-        network, batches, on_progress=lambda done, _: on_progress(f"layer by layer: {done}/{total} tensors")
+        network, batches, on_progress=lambda done: on_progress(f"layer by layer: {done}/{total} tensors")
     )
     chosen = worst_first(noises)[:worst]
     on_progress(f"keeping {len(chosen)} layers wider")

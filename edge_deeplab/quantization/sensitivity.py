@@ -34,9 +34,9 @@ class LayerGroup:
     """One quantized tensor.
 
     Attributes:
-        name: the float layer whose output it is; "input" for the network's own.
+        name: the float layer whose output it is; "quantize_input" for the network's input.
         layers: all that is rounded on the way to it since the last quantized tensor, `name` last.
-        kind: the class of the first of `layers` that has a kernel, else that of the last.
+        kind: the class of the first of `layers` that has a kernel, else that of the last; "input" for the input.
     """
 
     name: str
@@ -158,7 +158,7 @@ def layer_groups(network: QuantizedNetwork) -> list[LayerGroup]:
 
 
 def layer_noise(
-    network: QuantizedNetwork, batches: Iterable[Any], *, on_progress: Callable[[int, int], None] | None = None
+    network: QuantizedNetwork, batches: Iterable[Any], *, on_progress: Callable[[int], None] | None = None
 ) -> list[LayerNoise]:
     """Measures every quantized tensor against the float network, in the network's order.
 
@@ -166,7 +166,7 @@ def layer_noise(
 
     Args:
         batches: (N, H, W, 3) float32 in the network's input range; all activations of one batch are held at once.
-        on_progress: called with (groups measured, of how many), over all batches as far as they are known.
+        on_progress: called with the number of groups measured, each once for every batch.
     Raises: ValueError when no batch came.
     """
     groups, layerwise = layer_groups(network), _Layerwise(network)
@@ -192,7 +192,7 @@ def layer_noise(
             sums[group.name] = [total + new for total, new in zip(sums[group.name], found)]
             done += 1
             if on_progress is not None:
-                on_progress(done, len(groups))
+                on_progress(done)
     if not done:
         raise ValueError("no batch to measure layers on")
     return [

@@ -35,17 +35,7 @@ def test_zeros_stand_apart() -> None:
 
 def test_a_constant_zero_tensor_is_all_zeros() -> None:
     histogram = Histogram.of([np.zeros((4, 4))], low=0.0, high=0.0)
-    assert (histogram.total, histogram.zeros, histogram.clipped(0.0, 0.0)) == (16, 16, 0.0)
-
-
-def test_clipped_share_is_that_of_the_values_within_a_bin() -> None:
-    values = np.random.default_rng(1).normal(0, 1, 20_000)
-    low, high = extremes([values])
-    histogram = Histogram.of([values], low=low, high=high)
-    outside = float(((values < -1.5) | (values > 2.0)).mean())
-    one_bin = histogram.counts.max() / histogram.total  # a value is known to one bin, no better
-    assert histogram.clipped(-1.5, 2.0) == pytest.approx(outside, abs=2 * one_bin)
-    assert histogram.clipped(low, high) == 0.0
+    assert (histogram.total, histogram.zeros, int(histogram.counts.sum())) == (16, 16, 0)
 
 
 def test_extremes_that_leave_out_zero_are_refused() -> None:
