@@ -11,6 +11,7 @@ from small_networks import signal_to_noise_db, smooth_images
 
 from edge_deeplab.converters.foreign import read_keras_model, read_saved_model, unknown_layers
 from edge_deeplab.errors import ConversionError, InputError, ModelError
+from edge_deeplab.models.keras_api import own_layers
 from edge_deeplab.quantization.graph import quantize
 from edge_deeplab.quantization.reparametrise import reparametrise
 from edge_deeplab.quantization.scheme import FakeQuant
@@ -52,6 +53,17 @@ def enliven(model: Any) -> Any:
 def keras_3_model() -> Any:
     keras.utils.set_random_seed(0)
     return enliven(theirs(keras.layers, keras.Model))
+
+
+def test_our_own_layers_are_rebuilt_with_their_settings(tmp_path: Path) -> None:
+    own = own_layers(keras)
+    image = keras.layers.Input((*SIZE_HW, 3))
+    x = own.HardSigmoid(slope=0.16667)(keras.layers.Conv2D(4, 3, strides=2)(image))
+    x = own.AlignedResize(size_hw=(29, 29))(own.Clip6()(own.HardSwish()(own.Relu6Plus3()(x))))
+    model = keras.Model(image, own.AlignedResize(scale=0.5)([x, image]))
+    model.save(tmp_path / "ours.keras")
+    rebuilt = read_keras_model(tmp_path / "ours.keras")
+    assert signal_to_noise_db(np.asarray(model(IMAGES)), rebuilt(IMAGES)) > EQUAL_DB
 
 
 def test_a_keras_3_file_is_rebuilt_equal_and_quantizes(keras_3_model: Any, tmp_path: Path) -> None:

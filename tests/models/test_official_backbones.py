@@ -19,10 +19,7 @@ from edge_deeplab.models.backbones.mobilenet_v3 import TABLES, build_mobilenet_v
 from edge_deeplab.models.backbones.nas import GENOTYPES, build_nas
 from edge_deeplab.models.blocks import Blocks, Feature
 from edge_deeplab.models.counting import Count, count_traced
-from edge_deeplab.models.int8_form import to_int8_form
 from edge_deeplab.models.keras_api import keras_namespace
-from edge_deeplab.models.official import build_official
-from edge_deeplab.models.official_config import OfficialConfig
 from edge_deeplab.models.transfer import assign_weights, weights_of
 
 PIXELS_TO_INPUT = 2 / 255  # then -1
@@ -203,18 +200,6 @@ def test_edgetpu_fuses_its_first_nine_blocks_and_leaves_one_shortcut_out() -> No
     assert "block_14_add" in names and "block_13_add" not in names
     rates = {index: model.get_layer(f"block_{index}_depthwise_conv").dilation_rate[0] for index in range(9, 22)}
     assert rates == {9: 1, **dict.fromkeys(range(10, 18), 2), **dict.fromkeys(range(18, 22), 4)}
-
-
-def test_int8_form_computes_the_same_with_the_official_gate() -> None:
-    K = keras_namespace("tf_keras")
-    config = OfficialConfig(model_variant="mobilenet_v3_small_seg", crop_size=(65, 97), num_classes=3)
-    model = liven(build_official(K, config))
-    int8_config, weights = to_int8_form(K, config, weights_of(model))
-    twin = build_official(K, int8_config)
-    assign_weights(twin, weights)
-    picture = np.random.RandomState(0).uniform(-1, 1, (1, 65, 97, 3)).astype(np.float32)
-    expected = model(picture, training=False).numpy()
-    assert np.abs(twin(picture, training=False).numpy() - expected).max() < FLOAT_ROUNDING * expected.std()
 
 
 def test_nas_flags_change_what_the_official_ones_do() -> None:

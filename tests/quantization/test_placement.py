@@ -5,6 +5,7 @@ from typing import Any
 import tf_keras
 from small_networks import lively_deeplab
 
+from edge_deeplab.models.keras_api import own_layers
 from edge_deeplab.quantization.placement import plan_quantization
 from edge_deeplab.quantization.scheme import FixedQuantizer, Switch
 
@@ -49,6 +50,14 @@ def test_concatenate_gives_its_range_to_what_feeds_it_through_a_resize() -> None
         assert plan[name].output is None, name
     assert plan["aspp_concat"].output is not None
     assert plan["decoder_concat"].output is not None
+
+
+def test_an_aligned_resize_keeps_the_scale_of_what_it_reads() -> None:
+    image = tf_keras.Input((8, 8, 3))
+    conv = L.Conv2D(4, 1, name="conv")(image)
+    plan = plan_of(tf_keras.Model(image, own_layers(tf_keras).AlignedResize(size_hw=(15, 15), name="resize")(conv)))
+    assert plan["conv"].output is not None
+    assert plan["resize"].output is None
 
 
 def test_softmax_has_the_range_tflite_fixes() -> None:
