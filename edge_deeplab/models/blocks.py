@@ -304,6 +304,8 @@ class Blocks:
     ) -> Feature:
         """Bilinear on the grid; with aligned corners, the official code's only way, where no whole factor leads there.
 
+        From the origin, a map that shrinks by a whole factor leaves pixels out: what aligned corners do on odd sides.
+
         Args:
             size_hw: the new height and width; None where sizes are free. Then `like`, (N, H, W, C), and `scale` give
                 (int((H - 1) * scale + 1), int((W - 1) * scale + 1)).
@@ -316,6 +318,10 @@ class Blocks:
         is_whole = None not in now and not any(new % old for new, old in zip(size_hw, now))
         if is_whole and self.grid == "centres":
             return self.upsample(x, (size_hw[0] // now[0], size_hw[1] // now[1]), name)
+        if self.grid == "origin" and None not in now:
+            factor = now[0] // size_hw[0]
+            if factor > 1 and now == (factor * size_hw[0], factor * size_hw[1]):
+                return self.subsample(x, factor, name)
         from_origin = is_whole and self.grid == "origin"
         layer = self.plain("AlignedResize", size_hw=size_hw, from_origin=from_origin, name=name)
         return Feature(layer(x.tensor), x.scale)

@@ -236,6 +236,31 @@ def test_nas_computes_the_same_with_free_sizes(monkeypatch: pytest.MonkeyPatch) 
     assert np.abs(actual - expected).max() < FLOAT_ROUNDING * expected.std()
 
 
+def test_nas_on_even_sides_is_that_on_odd_ones_and_in_int8_form_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the origin; the upper left quarter of the features, which little beyond the other edges reaches."""
+    operations = (("separable", 3, 1), ("max_pool", 3, 0), ("atrous", 3, 0), ("none", 1, 1))
+    short = dataclasses.replace(
+        GENOTYPES["nas_hnasnet"], operations=operations, levels={8: (0, 1, 2, 1)}, taps={4: 0, 8: 1, 16: 2}
+    )
+    monkeypatch.setitem(GENOTYPES, "nas_hnasnet", short)
+    K = keras_namespace("tf_keras")
+    picture = np.random.RandomState(0).uniform(-1, 1, (1, 193, 161, 3)).astype(np.float32)
+    features, weights = {}, None
+    for grid, form in (("corners", "training"), ("origin", "training"), ("origin", "int8")):
+        sides = (193, 161) if grid == "corners" else (192, 160)
+        image, blocks = K.layers.Input((*sides, 3)), Blocks(K, grid=grid, form=form)
+        ends = build_nas(blocks, Feature(image), variant="nas_hnasnet", output_stride=8, stem_filters=4)
+        model = K.Model(image, ends.features.tensor)
+        weights = weights or weights_of(liven(model))
+        assign_weights(model, {**weights, **blocks.constants})
+        features[grid, form] = model(picture[:, : sides[0], : sides[1]], training=False).numpy()
+    even = features["origin", "training"]
+    assert even.shape[1:3] == (24, 20)
+    expected = features["corners", "training"]
+    assert np.abs(even - expected[:, :24, :20])[:, :12, :10].max() < FLOAT_ROUNDING * expected.std()
+    assert np.abs(even - features["origin", "int8"]).max() < FLOAT_ROUNDING * expected.std()
+
+
 def test_nas_takes_sides_that_are_no_multiple_of_anything() -> None:
     """One level down doubles a side to 2 n - 1, so cells of one level can differ in size: the older one follows."""
     _, _, ends = counted("nas_hnasnet", (120, 90), output_stride=8)

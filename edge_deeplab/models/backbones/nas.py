@@ -93,19 +93,23 @@ def build_nas(
     blocks.epsilon, blocks.momentum = EPSILON, MOMENTUM
     before, x = _stem(blocks, image, genotype.scope)
     outputs = {STEM: x}
+    sides_at = {0: _sides(x)}
     level_before = 0
     for index, level in enumerate(genotype.levels[output_stride]):
         keeps_size = remove_os32_stride and 3 in (level, level_before)
         stride = 2 if level > level_before and not keeps_size else 1
         newer = x
         if level < level_before and not keeps_size:
-            newer = _scaled(blocks, x, 2.0, f"cell_{index}_resize")
+            # 2 n - 1, also where sides are even and the level had 2 n
+            size = _scaled(x, 2.0) if blocks.grid == "corners" else sides_at[level]
+            newer = blocks.resize(x, size, f"cell_{index}_resize", like=x.tensor, scale=2.0)
         cell = _Cell(blocks, f"cell_{index}", f"{genotype.scope}/cell_{index}", stem_filters * 2**level, stride)
         before, x = x, cell.lay(newer, before, genotype)
         outputs[index] = x
+        sides_at.setdefault(level, _sides(x))
         level_before = level
     low_level = {stride: outputs[index] for stride, index in genotype.taps.items()}
-    return Endpoints(blocks.activate(x, "relu", "cells_act"), low_level)
+    return Endpoints(blocks.activate_beside(x, "relu", "cells_act"), low_level)
 
 
 def _stem(blocks: Blocks, image: Feature, scope: str) -> tuple[Feature, Feature]:
@@ -113,7 +117,8 @@ def _stem(blocks: Blocks, image: Feature, scope: str) -> tuple[Feature, Feature]
     x, outputs = image, []
     for index, (filters, stride) in enumerate(zip(STEM_CHANNELS, (2, 1, 2), strict=True)):
         if index:
-            x = blocks.activate(x, "relu", f"stem_{index}_pre_act")
+            is_read_twice = index == 2  # by a cell too
+            x = (blocks.activate_beside if is_read_twice else blocks.activate)(x, "relu", f"stem_{index}_pre_act")
         x = blocks.conv(
             x, filters, f"stem_{index}", kernel=3, stride=stride, activation=None, batch_norm=False, bias=False,
             explicit_padding=True, scope=f"{scope}/conv{index}",
@@ -123,11 +128,16 @@ def _stem(blocks: Blocks, image: Feature, scope: str) -> tuple[Feature, Feature]
     return outputs[1], outputs[2]
 
 
-def _scaled(blocks: Blocks, x: Feature, scale: float, name: str) -> Feature:
-    """Resized with aligned corners to int((side - 1) * scale + 1)."""
-    sides = x.tensor.shape[1:3]
-    size = None if None in sides else (int((sides[0] - 1) * scale + 1), int((sides[1] - 1) * scale + 1))
-    return blocks.resize(x, size, name, like=x.tensor, scale=scale)
+def _sides(x: Feature) -> tuple[int, int] | None:
+    """Height and width; None where they are free."""
+    height, width = x.tensor.shape[1:3]
+    return None if height is None or width is None else (height, width)
+
+
+def _scaled(x: Feature, scale: float) -> tuple[int, int] | None:
+    """The sides at another scale with aligned corners; None where they are free."""
+    sides = _sides(x)
+    return sides and (int((sides[0] - 1) * scale + 1), int((sides[1] - 1) * scale + 1))
 
 
 @dataclass
@@ -157,12 +167,11 @@ class _Cell:
             older: that of the cell before it, of any size.
         """
         blocks = self.blocks
-        sides = tuple(newer.tensor.shape[1:3])
-        older = blocks.resize(older, None if None in sides else sides, f"{self.name}_older_resize", like=newer.tensor)
+        older = blocks.resize(older, _sides(newer), f"{self.name}_older_resize", like=newer.tensor)
         if older.channels != self.filters:
-            older = blocks.activate(older, "relu", f"{self.name}_older_pre_act")
+            older = blocks.activate_beside(older, "relu", f"{self.name}_older_pre_act")
             older = self._project(older, f"{self.name}_older", "prev_1x1", "prev_bn")
-        newer = blocks.activate(newer, "relu", f"{self.name}_newer_pre_act")
+        newer = blocks.activate_beside(newer, "relu", f"{self.name}_newer_pre_act")
         self.states = [self._project(newer, f"{self.name}_newer", "1x1", "beginning_bn"), older]
         for pair in range(len(genotype.operations) // 2):
             left, right = genotype.operations[2 * pair : 2 * pair + 2]
@@ -176,11 +185,7 @@ class _Cell:
         name, scope = f"{self.name}_{place}", f"comb_iter_{place.replace('_', '/')}"
         stride = self.stride if state < 2 else 1
         if operation == "max_pool":
-            x, padding = self.states[state], "same"
-            if self.blocks.grid == "origin":
-                x, padding = self.blocks.pad_for_stride(x, kernel, stride, 1, f"{name}_pool")
-            pool = self.blocks.plain("MaxPooling2D", kernel, strides=stride, padding=padding, name=f"{name}_pool")
-            return Feature(pool(x.tensor))
+            return self._max_pool(self.states[state], kernel, stride, f"{name}_pool")
         if operation == "none":
             if stride == 1:
                 return self.states[state]
@@ -188,7 +193,7 @@ class _Cell:
         x = self._rectify(state)
         if operation == "atrous":
             if stride == 2:  # the official code shrinks the picture, and spares the rate
-                x = _scaled(self.blocks, x, 0.5, f"{name}_resize")
+                x = self.blocks.resize(x, _scaled(x, 0.5), f"{name}_resize", like=x.tensor, scale=0.5)
             x = self.blocks.conv(
                 x, self.filters, name, kernel=kernel, rate=2 if stride == 1 else 1, activation=None, batch_norm=False,
                 bias=False, scope=f"{self.scope}/{scope}/atrous_{kernel}x{kernel}",
@@ -211,10 +216,20 @@ class _Cell:
         )  # fmt: skip
         return self.blocks.normalise(x, f"{name}_pointwise", scope=f"{self.scope}/{scope.format('bn_sep')}")
 
+    def _max_pool(self, x: Feature, kernel: int, stride: int, name: str) -> Feature:
+        """A max pool that takes no padding for a value. From the origin, its windows stand around every other pixel."""
+        is_strided_apart = stride > 1 and self.blocks.grid == "origin"
+        strides = 1 if is_strided_apart else stride
+        pool = self.blocks.plain("MaxPooling2D", kernel, strides=strides, padding="same", name=name)
+        x = Feature(pool(x.tensor))
+        return self.blocks.subsample(x, stride, f"{name}_subsample") if is_strided_apart else x
+
     def _rectify(self, state: int) -> Feature:
         """A state after ReLU: one layer for all the operations that begin with it."""
         if state not in self._rectified:
-            self._rectified[state] = self.blocks.activate(self.states[state], "relu", f"{self.name}_state_{state}_act")
+            self._rectified[state] = self.blocks.activate_beside(
+                self.states[state], "relu", f"{self.name}_state_{state}_act"
+            )
         return self._rectified[state]
 
     def _project(self, x: Feature, name: str, conv: str, batch_norm: str, *, stride: int = 1) -> Feature:
