@@ -22,8 +22,9 @@ from edge_deeplab.models.counting import count_traced
 
 Weights = dict[str, list[np.ndarray]]
 
-# Normalization's variance in keras.applications' ImageNet files: the deviations, where the squares belong. Keras makes
-# up for it with a second Rescaling, by 1 / sqrt(deviation), which has no weights and so is not in a weight file.
+# Normalization's variance in keras.applications' ImageNet files: the deviations, where the squares belong (TensorFlow's
+# issue 49930). Keras makes up for it with a second Rescaling, by 1 / sqrt(deviation), which has no weights and so is
+# not in a weight file.
 DEVIATION = (0.229, 0.224, 0.225)
 # Those files hold the three digits above in float32; a variance measured on other pictures is not them by chance.
 DEVIATION_TOLERANCE = 1e-5

@@ -1,17 +1,18 @@
-"""EfficientNets as int8 files: whole in one delegate, swish and all; what Lite spares."""
+"""An EfficientNet as an int8 file: whole in one delegate, swish and squeeze-and-excite included."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 
-import pytest
-from small_networks import SIZE_HW, lively_deeplab, signal_to_noise_db, smooth_images
+from small_networks import SIZE_HW, liven, signal_to_noise_db, small_config, smooth_images
 
 from edge_deeplab.converters.gates import int8_findings, require_one_delegate
 from edge_deeplab.converters.int8 import convert_int8
 from edge_deeplab.converters.verify import run_file
 from edge_deeplab.models.backbones.efficientnet import blocks_of
+from edge_deeplab.models.deeplab import build_deeplab
+from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.quantization.graph import quantize
 from edge_deeplab.quantization.ranges import set_ranges
 from edge_deeplab.runtime.flatbuffer import TfliteFile
@@ -20,9 +21,11 @@ from edge_deeplab.runtime.flatbuffer import TfliteFile
 AGAINST_QAT_DB = 15.0
 
 
-@pytest.mark.parametrize("variant", ["efficientnet_b0", "efficientnet_lite0"])
-def test_every_operator_is_int8_in_one_delegate(variant: str, tmp_path: Path) -> None:
-    network = quantize(lively_deeplab(variant, form="int8", width=1.0))
+def test_every_operator_is_int8_in_one_delegate(tmp_path: Path) -> None:
+    K = keras_namespace("tf_keras")
+    K.utils.set_random_seed(0)
+    config = small_config("efficientnet_b0", width=1.0, form="int8")
+    network = quantize(liven(build_deeplab(K, config)))
     set_ranges(network, [smooth_images(8)])
     path = tmp_path / "efficientnet.tflite"
     path.write_bytes(convert_int8(network, size_hw=SIZE_HW, io="uint8"))
@@ -33,10 +36,8 @@ def test_every_operator_is_int8_in_one_delegate(variant: str, tmp_path: Path) ->
     assert signal_to_noise_db(network.model(smooth_images(8), training=False), got) >= AGAINST_QAT_DB
 
     kinds = Counter(operator.name for operator in file.operators)
-    gates = kinds["LOGISTIC"], kinds["MUL"]
-    if variant == "efficientnet_lite0":
-        assert gates == (0, 0)
-    else:  # stem; in each block the expansion, the depthwise, inside and at the end of squeeze-and-excite
-        blocks = blocks_of(variant)
-        swishes = 1 + sum(1 + (block.expansion != 1) + 1 for block in blocks)
-        assert gates == (swishes + len(blocks), swishes + len(blocks))
+    # a swish is a LOGISTIC and a MUL: in the stem, behind each expansion and depthwise, in each squeeze-and-excite
+    blocks = blocks_of("efficientnet_b0")
+    swishes = 1 + sum(2 + (block.expansion != 1) for block in blocks)
+    assert kinds["LOGISTIC"] == kinds["MUL"] == swishes + len(blocks)
+    assert "HARD_SWISH" not in kinds
