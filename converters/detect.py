@@ -22,6 +22,7 @@ from edge_deeplab.models.official_config import CELLS, VARIANTS, OfficialConfig
 Shapes = Mapping[str, tuple[int, ...]]
 
 MOBILENET_V2_LAST = 320  # channels of expanded_conv_16 at width 1
+MOBILENET_V2_SOME = {"Conv": 32, "expanded_conv_1/project": 24, "expanded_conv_10/project": 96}
 EDGETPU_LAST = 1280  # of Conv_1
 OUTPUT_STRIDES = (16, 8, 32)  # in the order they are common in
 LOW_LEVEL_STRIDES = (4, 8, 16)
@@ -175,12 +176,10 @@ def _width(shapes: Shapes, scope: str, variant: str, source: str) -> dict[str, A
         return {"nas_stem_output_num_conv_filters": channels("cell_0/1x1")}
     if variant != "mobilenet_v2":
         return {}
-    last, first = channels("expanded_conv_16/project"), channels("expanded_conv_1/project")
-    width = round(last / MOBILENET_V2_LAST, 2)  # the widest layer is rounded least
-    divisor = 8 if width == 1.0 else 1
-    if make_divisible(24 * width, divisor) == first:
-        return {"depth_multiplier": width}
-    return {"depth_multiplier": width, "divisible_by": 8 if divisor == 1 else 1}
+    width = round(channels("expanded_conv_16/project") / MOBILENET_V2_LAST, 2)  # the widest layer is rounded least
+    usual = 8 if width == 1.0 else 1
+    fits = all(make_divisible(base * width, usual) == channels(name) for name, base in MOBILENET_V2_SOME.items())
+    return {"depth_multiplier": width} if fits else {"depth_multiplier": width, "divisible_by": 9 - usual}
 
 
 def _refuse_classifier(shapes: Shapes, source: str) -> None:

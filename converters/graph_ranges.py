@@ -10,6 +10,7 @@ training; int8 TFLite then has a symmetric scale for each channel, where TensorF
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,58 @@ from edge_deeplab.converters.official import to_layers
 from edge_deeplab.converters.readings import FakeQuantRanges, is_kernel
 from edge_deeplab.errors import ConversionError
 from edge_deeplab.manifest import Manifest
-from edge_deeplab.models.architecture import blocks_of, build
+from edge_deeplab.models.architecture import blocks_of
 from edge_deeplab.models.int8_form import to_int8_form
 from edge_deeplab.models.keras_api import keras_namespace
+from edge_deeplab.models.official import build_official
+from edge_deeplab.models.official_config import OfficialConfig
 from edge_deeplab.models.transfer import assign_weights
-from edge_deeplab.quantization.graph import QuantizedNetwork, quantize
-from edge_deeplab.quantization.placement import KERNELS, Graph, is_rectifier, kind
+from edge_deeplab.quantization.graph import RANGE_DECAY, QuantizedNetwork, quantize
+from edge_deeplab.quantization.placement import KERNELS, Graph, is_rectifier, kind, plan_quantization
 from edge_deeplab.quantization.ranges import set_ranges, settle_kernels
+from edge_deeplab.quantization.scheme import ActivationQuantizer, Switch
 
 POOLS = {
     "GlobalAveragePooling2D": "pool", "AveragePooling2D": "pool", "MaxPooling2D": "max_pool",
     "GlobalMaxPooling2D": "max_pool",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FoundRanges:
+    """The float network in its int8 form, and what a graph says of it.
+
+    Attributes:
+        model: the tf_keras model, its kernels inside the graph's ranges.
+        config: of that form.
+        ranges: name of our layer -> (low, high) of its output.
+        missing: layers that need a range and have none.
+    """
+
+    model: Any
+    config: OfficialConfig
+    ranges: Mapping[str, tuple[float, float]]
+    missing: tuple[str, ...]
+
+
+def find_ranges(imported: ImportedNetwork) -> FoundRanges:
+    """The ranges of an import whose graph has fake quantization.
+
+    Raises: ConversionError for a network whose int8 form has other numbers than the one that was trained.
+    """
+    ranges = imported.reading.ranges
+    assert ranges is not None, "the caller has looked"
+    K = keras_namespace("tf_keras")
+    _refuse_other_form(K, imported)
+    variables = clip_kernels(imported.variables, ranges, imported.plan.epsilons)
+    config, weights = to_int8_form(K, imported.config, to_layers(imported.plan.official, variables))
+    assert isinstance(config, OfficialConfig), "the form of a config is a config of its kind"
+    model = build_official(K, config)
+    assign_weights(model, weights, source=imported.reading.source)
+    kernels = {layer: names[0] for layer, names in imported.plan.official.items() if is_kernel(names[0])}
+    wanted = ranged_layers(model)
+    found = ranges_by_layer(model, kernels, ranges, wanted)
+    return FoundRanges(model, config, found, tuple(layer for layer in wanted if layer not in found))
 
 
 def with_graph_ranges(
@@ -42,35 +83,29 @@ def with_graph_ranges(
     Args:
         batches: gives calibration samples as the network takes them, for what the graph has no range for.
     Returns: the network, and the manifest of its int8 form.
-    Raises: ConversionError naming the first layer without a range, or for a network whose int8 form has other numbers
-        than the one that was trained.
+    Raises: ConversionError naming the first layer without a range, or as find_ranges does.
     """
-    ranges = imported.reading.ranges
-    assert ranges is not None, "the caller has looked"
-    K = keras_namespace("tf_keras")
-    _refuse_other_form(K, imported)
-    variables = clip_kernels(imported.variables, ranges, imported.plan.epsilons)
-    weights = to_layers(imported.plan.official, variables)
-    int8_config, int8_weights = to_int8_form(K, imported.config, weights)
-    model = build(K, int8_config)
-    assign_weights(model, int8_weights, source=imported.reading.source)
-    network = quantize(model, input_range=manifest.real_range)
-    kernels = {layer: names[0] for layer, names in imported.plan.official.items() if is_kernel(names[0])}
-    found = ranges_by_layer(model, kernels, ranges, network.ranges())
-    missing = [layer for layer in network.ranges() if layer not in found]
-    if missing and batches is None:
+    found = find_ranges(imported)
+    if found.missing and batches is None:
         raise ConversionError(
-            f"{imported.reading.source}: its graph has no int8 range for {missing[0]}",
-            came=f"{len(found)} of {len(found) + len(missing)} ranges",
+            f"{imported.reading.source}: its graph has no int8 range for {found.missing[0]}",
+            came=f"{len(found.ranges)} of {len(found.ranges) + len(found.missing)} ranges",
             next_step="give --calibration FILE.calib for the others, or --without-ranges for the float model alone",
         )  # fmt: skip
-    if missing and batches is not None:
+    network = quantize(found.model, input_range=manifest.real_range)
+    if found.missing and batches is not None:
         set_ranges(network, batches())
     for layer, ends in network.ranges().items():
-        for variable, value in zip(ends, found.get(layer, ())):
+        for variable, value in zip(ends, found.ranges.get(layer, ())):
             variable.assign(value)
     settle_kernels(network)
-    return network, manifest.replace(architecture=int8_config.to_dict())
+    return network, manifest.replace(architecture=found.config.to_dict())
+
+
+def ranged_layers(model: Any) -> list[str]:
+    """The layers of a float tf_keras model whose output gets a range of its own."""
+    plan = plan_quantization(model, Switch(), decay=RANGE_DECAY)
+    return [layer for layer, scheme in plan.items() if isinstance(scheme.output, ActivationQuantizer)]
 
 
 def _refuse_other_form(K: Any, imported: ImportedNetwork) -> None:

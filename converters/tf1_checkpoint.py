@@ -68,7 +68,8 @@ def _read_all(prefix: Path) -> dict[str, np.ndarray]:
         import tensorflow as tf
     except ImportError as error:
         raise MissingExtraError("tensorflow", extra="train", purpose="reading a checkpoint") from error
-    broken = (tf.errors.OpError, ValueError, RuntimeError, OSError)
+    # what the reader raises depends on where the bytes end
+    broken = (tf.errors.OpError, ValueError, RuntimeError, OSError, LookupError)
     try:
         reader: Any = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()

@@ -38,7 +38,8 @@ def name_layers(layers: TfliteLayers) -> list[str]:
     fitting = [names for _, names, _ in tried if names]
     if fitting:  # the kernels of a short network are among those of a long one
         return _Head(layers, max(fitting, key=lambda names: sum(map(bool, names)))).finish()
-    came, allowed = "no convolution fits", ", ".join(VARIANTS)
+    first = layers.convolutions[0]
+    came, allowed = f"{first.operator.layer} with a first kernel {first.form[1]}", ", ".join(VARIANTS)
     if tried:
         config, _, fit = max(tried, key=lambda one: one[2])
         name, form = _backbone(config)[fit]
@@ -156,7 +157,7 @@ class _Head:
         return before is not None and before.name in POOLS
 
     def _features(self) -> OperatorRecord | None:
-        """The operator that gives the features: the first from the backbone's last convolution on that the head reads."""
+        """The operator that gives the features: the first, from the backbone's last on, that the head reads."""
         read = [self._behind_pool(self.layers.convolutions[index]) for index in self._left]
         made = [operator for operator in read if operator is not None and operator.index >= self._last]
         return min(made, key=lambda operator: operator.index, default=None)

@@ -25,7 +25,7 @@ from edge_deeplab.runtime.interpreter import Engine
 # Behind the logits: what makes labels or probabilities of them.
 ENDS = {"ARG_MAX", "SOFTMAX", "LOGISTIC", "CAST", "SQUEEZE", "RESHAPE"}
 PREPROCESSING = {"MUL", "SUB", "ADD", "DIV"}
-MEAN_TOLERANCE = 0.02
+PIXEL_TOLERANCE = 1e-3  # as frozen_graph.py has it
 # relu6(x + 3) / 6 behind a convolution: converters put the 3 into its bias and the ReLU6 into its activation.
 HARD_SIGMOID_SHIFT = np.float32(3)
 
@@ -93,12 +93,12 @@ def _feed(
             return ((low + pixels / 255 * (high - low)) - mean) / std
 
         feed, note = by_manifest, "its input is fed as its manifest says"
-    elif np.allclose(inside(ends), wanted(ends), atol=MEAN_TOLERANCE):
+    elif np.allclose(inside(ends), wanted(ends), atol=PIXEL_TOLERANCE):
         feed, note = (lambda pixels: pixels), "its input takes pixels 0..255"
     else:
         feed, note = wanted, "its input is taken to want what the official preprocessing gives"
     seen = inside(feed(ends))
-    if not np.allclose(seen, wanted(ends), atol=MEAN_TOLERANCE):
+    if not np.allclose(seen, wanted(ends), atol=PIXEL_TOLERANCE):
         black, white = (", ".join(f"{value:g}" for value in dict.fromkeys(end.ravel().tolist())) for end in seen)
         right = wanted(ends)
         raise ConversionError(

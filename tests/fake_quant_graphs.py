@@ -129,3 +129,71 @@ def _fold(proto: Any, originals: list[Any], node: Any, scope: str, constants: di
             if name == norm.name:
                 other.input[position] = added
     return {norm.name: added}
+
+
+def at_crop(proto: Any, crop: int, new: int) -> Any:
+    """An official export for another crop: its constants that are sizes, changed."""
+    result = tf.compat.v1.GraphDef()
+    result.CopyFrom(proto)
+    features, new_features = (crop - 1) // 8 + 1, (new - 1) // 8 + 1
+    for node in result.node:
+        node.attr.pop("_output_shapes", None)
+        if node.op == "Const" and not node.name.startswith(("MobilenetV2", "aspp", "image", "concat", "logits")):
+            value = tf.make_ndarray(node.attr["value"].tensor)
+            if value.dtype.kind in "iu" and np.isin(value, (crop, features)).any():
+                value = np.where(value == crop, new, np.where(value == features, new_features, value))
+                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.int32)))
+        if node.op == "AvgPool":
+            node.attr["ksize"].list.i[:] = [1, new_features, new_features, 1]
+    return result
+
+
+def without_preprocessing(proto: Any, crop: int) -> Any:
+    """The graph from the network's own input on, as people cut it for a device."""
+    result = tf.compat.v1.GraphDef()
+    inside = ("MobilenetV2/", "aspp0", "image_pooling", "concat", "logits/", "AvgPool2D", "ResizeBilinear")
+    ends = ("Shape_3", "strided_slice_4", "ArgMax")
+    for node in proto.node:
+        if node.name == "MobilenetV2/MobilenetV2/input":
+            _node(result, "input", "Placeholder")
+            placeholder = result.node[-1]
+            del placeholder.attr["T"]
+            placeholder.attr["dtype"].type = tf.float32.as_datatype_enum
+            placeholder.attr["shape"].shape.CopyFrom(tf.TensorShape((1, crop, crop, 3)).as_proto())
+            node = tf.compat.v1.NodeDef.FromString(node.SerializeToString())
+            node.input[0] = "input"
+        if node.name.startswith((*inside, *ends)):
+            result.node.add().CopyFrom(node)
+    return result
+
+
+def folded(proto: Any) -> Any:
+    """The graph with every batch norm folded: its kernel scaled, a bias in its place, the constants gone."""
+    result = tf.compat.v1.GraphDef()
+    constants = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in proto.node if node.op == "Const"}
+    norms = {node.input[0].split("/BatchToSpaceND")[0]: node for node in proto.node
+             if node.op.startswith("FusedBatchNorm")}  # fmt: skip
+    kernels: dict[str, np.ndarray] = {}
+    for node in proto.node:
+        if node.name in norms:
+            norm, kernel = norms[node.name], node.input[1].removesuffix("/read")
+            gamma, beta, mean, variance = (constants[name.removesuffix("/read")] for name in norm.input[1:5])
+            factor = gamma / np.sqrt(variance + norm.attr["epsilon"].f)
+            kernels[kernel] = constants[kernel] * (factor[:, None] if "depthwise_weights" in kernel else factor)
+            kernels[norm.name] = beta - mean * factor
+    for node in proto.node:
+        if "/BatchNorm/" in node.name and not node.op.startswith("FusedBatchNorm"):
+            continue
+        copy = result.node.add()
+        copy.CopyFrom(node)
+        if node.name in kernels and node.op == "Const":
+            copy.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(kernels[node.name].astype(np.float32)))
+        elif node.op.startswith("FusedBatchNorm"):
+            bias = f"{node.name}_bn_offset"
+            copy.op = "BiasAdd"
+            del copy.input[1:]
+            copy.input.append(bias)
+            copy.attr.clear()
+            copy.attr["T"].type = tf.float32.as_datatype_enum
+            _node(result, bias, "Const", value=kernels[node.name].astype(np.float32))
+    return result
