@@ -22,8 +22,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 
 from edge_deeplab.errors import ConversionError
-from edge_deeplab.quantization.placement import kind, plan_quantization
-from edge_deeplab.quantization.scheme import ActivationQuantizer, FixedQuantizer, Switch, WeightQuantizer
+from edge_deeplab.quantization.placement import CLIPPED, kind, plan_quantization
+from edge_deeplab.quantization.scheme import ActivationQuantizer, FakeQuant, FixedQuantizer, Switch, WeightQuantizer
 
 RANGE_DECAY = 0.99
 
@@ -84,6 +84,24 @@ class QuantizedNetwork:
                 wrapper.layer.trainable = not frozen
 
 
+class Saturating(tf_keras.layers.Layer):
+    """Clips to -limit..limit, and leaves it to the range of its fake-quant, which was seen behind it, once that holds.
+
+    So no operator of it is left in the file: the int8 convolution before it saturates where it clips.
+    """
+
+    def __init__(self, switch: Switch, layer: Any) -> None:
+        super().__init__(name=layer.name)
+        self.switch = switch
+        self.limit = CLIPPED[kind(layer)]
+
+    def call(self, inputs: Any) -> Any:
+        """(N, H, W, C), float32."""
+        if self.switch.state is FakeQuant.HOLD:
+            return inputs
+        return tf.clip_by_value(inputs, -self.limit, self.limit)
+
+
 def replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, dict[str, Any]], Any]) -> list[Any]:
     """Runs a functional model's graph anew, each layer by `call(layer, args, kwargs)`, inputs in their order.
 
@@ -134,7 +152,8 @@ def quantize(
     float_variables: dict[str, list[Any]] = {}
 
     def wrap(layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        clone = type(layer).from_config(layer.get_config())
+        is_clipped = kind(layer) in CLIPPED
+        clone = Saturating(switch, layer) if is_clipped else type(layer).from_config(layer.get_config())
         clone.build(tf.nest.map_structure(lambda tensor: tensor.shape, args[0]))
         # At its first call the wrapper puts a tensor in the kernel's place, and the variable leaves clone.weights.
         float_variables[layer.name] = list(clone.weights)

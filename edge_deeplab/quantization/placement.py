@@ -32,6 +32,8 @@ KERNELS = {
 OWN_RANGE = {
     "Add", "Multiply", "Subtract", "Concatenate", "GlobalAveragePooling2D", "LeakyReLU", "Relu6Plus3",
 }  # fmt: skip
+# Nothing is left of these either: an int8 range that ends at their limit does the same (graph.py).
+CLIPPED = {"Clip6": 6.0}
 # TFLite's specification: input and output of these share scale and zero point.
 SAME_SCALE = {
     "UpSampling2D", "Resizing", "AlignedResize", "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D",
@@ -115,7 +117,7 @@ def _fuses_into_reader(graph: Graph, layer: Any) -> bool:
         return False
     if kind(reader) == "BatchNormalization":
         return kind(layer) in KERNELS
-    return is_rectifier(reader) and kind(layer) in TAKES_RECTIFIER
+    return (is_rectifier(reader) or kind(reader) in CLIPPED) and kind(layer) in TAKES_RECTIFIER
 
 
 def _given_by_concat(graph: Graph, name: str) -> bool:
@@ -146,7 +148,9 @@ def _check_known(graph: Graph, layer: Any) -> None:
         if activation_of(source) != "linear":
             raise ConversionError(f"layer {source.name}: an activation stands before its batch norm {name}")
         return
-    known = layer_kind in {*KERNELS, *OWN_RANGE, *SAME_SCALE, "ReLU", "Softmax", "InputLayer"} or is_identity(layer)
+    known = layer_kind in {*KERNELS, *OWN_RANGE, *CLIPPED, *SAME_SCALE, "ReLU", "Softmax", "InputLayer"} or is_identity(
+        layer
+    )
     activation = activation_of(layer)
     if layer_kind == "Activation":
         known = activation in {"linear", *FUSED_ACTIVATIONS, *FIXED_RANGE}

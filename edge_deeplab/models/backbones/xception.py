@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edge_deeplab.errors import UsageError, nearest
-from edge_deeplab.models.backbones.endpoints import Endpoints
+from edge_deeplab.models.backbones.endpoints import LOW_LEVEL_STRIDES, Endpoints
 from edge_deeplab.models.backbones.strides import StrideKeeper, check_multi_grid
 from edge_deeplab.models.blocks import Blocks, Feature
 
@@ -90,46 +90,52 @@ def build_xception(
             x, second = _module(
                 blocks, x, flow, stride=stride, rates=rates, is_bounded=is_bounded,
                 is_rectified=is_bounded or flow == FLOWS[variant][0],
+                is_tapped=flow.stride == 2 and nominal_stride in LOW_LEVEL_STRIDES,
                 scope=f"{variant}/{flow.scope}/unit_{unit}/xception_module",
             )  # fmt: skip
-            if flow.stride == 2:
+            if second is not None:
                 low_level[nominal_stride] = second
-                nominal_stride *= 2
-    del low_level[2]  # no official decoder reads so early
+            nominal_stride *= flow.stride
     return Endpoints(x, low_level)
 
 
 def _module(
     blocks: Blocks, x: Feature, flow: Flow, *, stride: int, rates: list[int], is_bounded: bool, is_rectified: bool,
-    scope: str,
-) -> tuple[Feature, Feature]:  # fmt: skip
-    """Three separable convolutions, the stride in the third, beside a shortcut. Returns: output, second convolution.
+    is_tapped: bool, scope: str,
+) -> tuple[Feature, Feature | None]:  # fmt: skip
+    """Three separable convolutions, the stride in the third, beside a shortcut.
+
+    Where the official code applies two activations and the second does all that the first does (ReLU of a ReLU, ReLU6
+    of what is clipped to -6..6), the first is left out.
 
     Args:
-        is_rectified: whether x comes out of the activation that the official module begins with. Then that is left
-            out, as is the official bounded form's second clipping of what is clipped already: both change nothing.
+        is_rectified: whether x comes out of the activation that the official module begins with.
+        is_tapped: whether a decoder may read the second convolution.
+    Returns: the output, and the second convolution's where it is tapped.
     """
     name = "_".join(scope.removesuffix("/xception_module").split("/")[1:])
     relu, linear = ("relu6", "clip6") if is_bounded else ("relu", None)
     is_last = flow.shortcut == "none"  # activations after the convolutions, where the others have them before
-    y, outputs = x, []
+    y, second = x, None
+    if not is_last and not is_rectified:
+        y = blocks.activate_beside(x, relu, f"{name}_act")
     for index, (channels, rate) in enumerate(zip(flow.channels, rates, strict=True), start=1):
-        if not is_last and not (index == 1 and is_rectified):
-            # the shortcut reads the first one's input as it is; a decoder may read the third one's
-            is_shared = index == 1 or (index == 3 and flow.stride == 2)
-            y = (blocks.activate_beside if is_shared else blocks.activate)(y, relu, f"{name}_pre{index}_act")
-        after = relu if is_last else linear
+        is_tap = is_tapped and index == 2
         y = blocks.depthwise(
-            y, f"{name}_conv{index}_depthwise", stride=stride if index == 3 else 1, rate=rate, activation=after,
-            explicit_padding=not is_bounded, scope=f"{scope}/separable_conv{index}_depthwise",
+            y, f"{name}_conv{index}_depthwise", stride=stride if index == 3 else 1, rate=rate,
+            activation=relu if is_last else linear, explicit_padding=not is_bounded,
+            scope=f"{scope}/separable_conv{index}_depthwise",
         )  # fmt: skip
         y = blocks.conv(
-            y, channels, f"{name}_conv{index}_pointwise", activation=after,
+            y, channels, f"{name}_conv{index}_pointwise",
+            activation=relu if is_last or (index < 3 and not is_tap) else linear,
             scope=f"{scope}/separable_conv{index}_pointwise",
         )  # fmt: skip
-        outputs.append(y)
+        if is_tap:
+            second = y
+            y = blocks.activate_beside(y, relu, f"{name}_tapped_act")
     if is_last:
-        return y, outputs[1]
+        return y, second
     shortcut = x
     if flow.shortcut == "conv":
         shortcut = blocks.conv(
@@ -138,4 +144,4 @@ def _module(
     y = blocks.add(shortcut, y, f"{name}_add", branch_batch_norm=f"{name}_conv3_pointwise_bn")
     if is_bounded:
         y = blocks.activate(y, relu, f"{name}_add_act")
-    return y, outputs[1]
+    return y, second
