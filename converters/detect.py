@@ -244,7 +244,7 @@ def _branch_logits(shapes: Shapes) -> int:
 
 def _decoder(shapes: Shapes, source: str) -> tuple[tuple[int, ...], dict[str, Any]]:
     """In-channels of each stage's low-level feature, and the decoder's settings."""
-    stages = []
+    stages: list[int] = []
     while (name := f"decoder/feature_projection0{f'_{len(stages)}' if stages else ''}/weights") in shapes:
         stages.append(int(shapes[name][2]))
     if not stages:

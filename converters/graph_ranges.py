@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edge_deeplab.converters.fake_quant import INPUT, addition, derived
-from edge_deeplab.converters.import_model import ImportedNetwork
+from edge_deeplab.converters.import_model import ImportedNetwork, enlarge
 from edge_deeplab.converters.official import to_layers
 from edge_deeplab.converters.readings import FakeQuantRanges, is_kernel
 from edge_deeplab.errors import ConversionError
@@ -30,7 +30,7 @@ from edge_deeplab.models.transfer import assign_weights
 from edge_deeplab.quantization.graph import RANGE_DECAY, QuantizedNetwork, quantize
 from edge_deeplab.quantization.placement import KERNELS, Graph, is_rectifier, kind, plan_quantization
 from edge_deeplab.quantization.ranges import set_ranges, settle_kernels
-from edge_deeplab.quantization.scheme import ActivationQuantizer, Switch
+from edge_deeplab.quantization.scheme import ActivationQuantizer, FakeQuant, Switch
 
 POOLS = {
     "GlobalAveragePooling2D": "pool", "AveragePooling2D": "pool", "MaxPooling2D": "max_pool",
@@ -102,6 +102,20 @@ def with_graph_ranges(
     return network, manifest.replace(architecture=found.config.to_dict())
 
 
+def equal_labels(network: QuantizedNetwork, imported: ImportedNetwork, pixels: np.ndarray) -> float:
+    """Share of pixels, 0..1, with the same best class in our int8 network and in the graph with its fake quantization.
+
+    Args:
+        pixels: (N, H, W, 3) float32, whole numbers 0..255.
+    """
+    run = imported.reading.run_quantized
+    assert run is not None, "the caller has looked"
+    with network.switch.set(FakeQuant.HOLD):
+        ours = network.model.predict_on_batch(imported.prepared(pixels))
+    theirs = enlarge(run(pixels), ours.shape)
+    return float((ours.argmax(axis=-1) == theirs.argmax(axis=-1)).mean())
+
+
 def ranged_layers(model: Any) -> list[str]:
     """The layers of a float tf_keras model whose output gets a range of its own."""
     plan = plan_quantization(model, Switch(), decay=RANGE_DECAY)
@@ -127,7 +141,7 @@ def clip_kernels(
     for name, (low, high, is_folded) in ranges.kernels.items():
         kernel = variables[name]
         scope = name.rpartition("/")[0]
-        factor = np.ones(1, np.float32)
+        factor: np.ndarray = np.ones(1, np.float32)
         if is_folded and f"{scope}/BatchNorm/gamma" in variables:
             gamma, variance = (variables[f"{scope}/BatchNorm/{part}"] for part in ("gamma", "moving_variance"))
             factor = gamma / np.sqrt(variance + epsilons[scope])

@@ -44,7 +44,9 @@ def plan_layers(config: OfficialConfig) -> LayerPlan:
         official.update(trace_official(_Noting(K, settings), sized).blocks.official)
 
     shapes = count_traced(lay).shapes
-    convolutions, epsilons, by_name = {}, {}, {}
+    convolutions: dict[str, Convolution] = {}
+    epsilons: dict[str, float] = {}
+    by_name: dict[str, tuple[int, ...]] = {}
     for layer, names in official.items():
         by_name.update(zip(names, shapes[layer], strict=True))
         noted = settings[layer]

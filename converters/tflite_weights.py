@@ -92,7 +92,8 @@ def _feed(
         def by_manifest(pixels: np.ndarray) -> np.ndarray:
             return ((low + pixels / 255 * (high - low)) - mean) / std
 
-        feed, note = by_manifest, "its input is fed as its manifest says"
+        feed: Callable[[np.ndarray], np.ndarray] = by_manifest
+        note = "its input is fed as its manifest says"
     elif np.allclose(inside(ends), wanted(ends), atol=PIXEL_TOLERANCE):
         feed, note = (lambda pixels: pixels), "its input takes pixels 0..255"
     else:

@@ -92,9 +92,11 @@ def command(
         raise UsageError("-o: the output must be called NAME.tflite", came=output.name)
     is_untuned = model.suffix.lower() != ".qat"
     if "int8" in formats and is_untuned and calibration is None:
+        twin = model.with_suffix(".qat")
         raise UsageError(
             "int8 ranges need calibration samples",
-            next_step="give --calibration FILE.calib (made by `edge-deeplab calibrate`), or --to float16",
+            next_step="give --calibration FILE.calib (made by `edge-deeplab calibrate`), or --to float16"
+            + (f", or convert {twin}, whose ranges are set" if twin.is_file() else ""),
         )
     if calibrator is not None and (not is_untuned or "int8" not in formats):
         why = "its ranges are set already" if not is_untuned else "float formats have no ranges"

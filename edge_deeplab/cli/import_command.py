@@ -14,8 +14,6 @@ from edge_deeplab.cli.foreign_facts import FITS, LABEL_SETS
 from edge_deeplab.cli.models_command import SizeHW
 
 if TYPE_CHECKING:
-
-
     from edge_deeplab.converters.import_model import ImportedNetwork
     from edge_deeplab.converters.proof import Difference
     from edge_deeplab.converters.settle import Finding, Told
@@ -130,6 +128,7 @@ def _import(path: Path, output: Path, pictures: list[Any] | None, options: dict[
 
     start_tensorflow()
     from edge_deeplab.converters.convert import test_images
+    from edge_deeplab.converters.graph_ranges import equal_labels
     from edge_deeplab.converters.import_model import import_network
     from edge_deeplab.converters.proof import pixels_of
     from edge_deeplab.errors import UsageError
@@ -142,7 +141,8 @@ def _import(path: Path, output: Path, pictures: list[Any] | None, options: dict[
     if not options["as_json"]:
         show(network, manifest, labelled)
     size_hw = network.size_hw
-    proof = network.prove(pixels_of(pictures, size_hw) if pictures else (test_images(size_hw, 2) * 255).round())
+    pixels = pixels_of(pictures, size_hw) if pictures else (test_images(size_hw, 2) * 255).round()
+    proof = network.prove(pixels)
     ranged = None
     if network.reading.ranges is not None and not options["without_ranges"]:
         ranged = with_ranges(network, manifest, options["calibration"])
@@ -159,6 +159,9 @@ def _import(path: Path, output: Path, pictures: list[Any] | None, options: dict[
         click.echo(json.dumps(said, indent=2))
         return
     click.echo(proof_line(network, proof))
+    if ranged is not None:
+        share = equal_labels(ranged[0], network, pixels)
+        click.echo(f"int8 ranges of the graph kept: labels equal to those of its own fake quantization in {share:.2%}")
     for file in written:
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     click.echo(next_command(written, network.size_hw))

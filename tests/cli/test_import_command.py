@@ -82,8 +82,12 @@ def test_a_quantized_graph_brings_its_int8_ranges_to_the_int8_file(
     path.write_bytes(fake_quant_graphs.quantized(graph, ranges, folds=True).SerializeToString())
     output = tmp_path / "ours.keras"
     assert main(["import", str(path), "-o", str(output)]) == 0
-    assert f"next: edge-deeplab convert {tmp_path / 'ours.qat'}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"next: edge-deeplab convert {tmp_path / 'ours.qat'}" in said
+    assert "labels equal to those of its own fake quantization in" in said
     tflite = tmp_path / "ours.tflite"
+    assert main(["convert", str(output), "-o", str(tflite), "--to", "int8"]) == 2
+    assert f"or convert {tmp_path / 'ours.qat'}, whose ranges are set" in capsys.readouterr().err
     assert main(["convert", str(tmp_path / "ours.qat"), "-o", str(tflite), "--to", "int8"]) == 0
     from edge_deeplab.runtime.flatbuffer import TfliteFile
 
