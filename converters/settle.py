@@ -13,11 +13,11 @@ from typing import Any
 
 from edge_deeplab.converters.detect import BACKBONE_FIELDS, Detected, detect, settle_strides
 from edge_deeplab.converters.layer_plan import plan_layers
-from edge_deeplab.converters.readings import Layout, Reading
+from edge_deeplab.converters.readings import TFLITE, Layout, Reading
 from edge_deeplab.errors import ConversionError, ModelError, UsageError
 from edge_deeplab.models.official_config import OfficialConfig, read_cell
 
-NAMES, GRAPH, TOLD, ASSUMED = "names and shapes", "graph", "told", "assumed"
+NAMES, OPERATORS, GRAPH, TOLD, ASSUMED = "names and shapes", "operators", "graph", "told", "assumed"
 DEFAULT_CROP_HW = (513, 513)  # of the official PASCAL VOC models
 SQUEEZED_CROP_HW = (769, 769)  # squeeze-and-excite ASPP: the official Cityscapes training
 SQUEEZED_STRIDE_HW = (4, 5)
@@ -45,7 +45,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact and where it is from: NAMES, GRAPH, TOLD or ASSUMED."""
+    """One fact and where it is from: NAMES, OPERATORS (of a file whose names say nothing), GRAPH, TOLD or ASSUMED."""
 
     what: str
     value: str
@@ -73,7 +73,7 @@ def settle(reading: Reading, told: Told) -> Settled:
     """
     detected = detect(reading.shapes, source=reading.source, is_folded=reading.is_folded, variant=told.variant)
     strides, decoder_strides = settle_strides(detected, reading.shapes, source=reading.source)
-    work = _Settling(reading.source, reading.layout, told, detected)
+    work = _Settling(reading.source, reading.kind, reading.layout, told, detected)
     work.names(decoder_strides, reading.is_folded)
     work.output_stride(strides)
     work.rates()
@@ -86,8 +86,9 @@ def settle(reading: Reading, told: Told) -> Settled:
 class _Settling:
     """The fields settled so far, and how."""
 
-    def __init__(self, source: str, layout: Layout | None, told: Told, detected: Detected) -> None:
+    def __init__(self, source: str, kind: str, layout: Layout | None, told: Told, detected: Detected) -> None:
         self.source, self.layout, self.told, self.detected = source, layout, told, detected
+        self.known = OPERATORS if kind == TFLITE else NAMES
         self.fields: dict[str, Any] = dict(detected.fields)
         self.findings: list[Finding] = []
 
@@ -107,20 +108,20 @@ class _Settling:
     def names(self, decoder_strides: tuple[int, ...], is_folded: bool) -> None:
         """What needs no graph."""
         fields = self.fields
-        self.find("variant", fields["model_variant"], TOLD if self.told.variant else NAMES)
+        self.find("variant", fields["model_variant"], TOLD if self.told.variant else self.known)
         if fields.get("depth_multiplier", 1.0) != 1.0:
-            self.find("depth multiplier", fields["depth_multiplier"], NAMES)
+            self.find("depth multiplier", fields["depth_multiplier"], self.known)
         if fields.get("divisible_by"):
-            self.find("channels are multiples of", fields["divisible_by"], NAMES)
-        self.find("classes", fields["num_classes"], NAMES)
-        self.find("head", describe_head(self.detected), NAMES)
+            self.find("channels are multiples of", fields["divisible_by"], self.known)
+        self.find("classes", fields["num_classes"], self.known)
+        self.find("head", describe_head(self.detected), self.known)
         if decoder_strides or self.told.decoder_output_stride:
             self.choose("decoder output stride", "--decoder-stride", told=self.told.decoder_output_stride,
                         graph=decoder_strides, default=())  # fmt: skip
-            self.findings[-1] = Finding("decoder output stride", _text(decoder_strides), NAMES)
-            self.find("decoder", describe_decoder(fields), NAMES)
+            self.findings[-1] = Finding("decoder output stride", _text(decoder_strides), self.known)
+            self.find("decoder", describe_decoder(fields), self.known)
             fields["decoder_output_stride"] = decoder_strides
-        self.find("batch norm", "folded into the weights" if is_folded else "apart", NAMES)
+        self.find("batch norm", "folded into the weights" if is_folded else "apart", self.known)
 
     def output_stride(self, fitting: tuple[int, ...]) -> None:
         """The stride, and with it multi_grid."""
@@ -132,7 +133,7 @@ class _Settling:
         if stride not in fitting:
             raise UsageError("--output-stride: its shapes are of another", came=stride, allowed=_text(fitting))
         if len(fitting) == 1 and self.layout is None:
-            self.findings[-1] = Finding("output stride", str(stride), NAMES)
+            self.findings[-1] = Finding("output stride", str(stride), self.known)
         self.fields["output_stride"] = stride
         if _last_kernels(self.fields["model_variant"]):
             grid = self.choose("multi-grid", "--multi-grid", told=self.told.multi_grid, graph=graph_grid, default=())

@@ -8,7 +8,7 @@ between kernels of one shape; only searched backbones cannot do without them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge_deeplab.converters.detect import EDGETPU_LAST, MOBILENET_V2_LAST, OUTPUT_STRIDES
@@ -17,13 +17,12 @@ from edge_deeplab.converters.readings import is_kernel
 from edge_deeplab.converters.tflite_layers import Layer, TfliteLayers
 from edge_deeplab.errors import ConversionError
 from edge_deeplab.models.official_config import VARIANTS, OfficialConfig
-from edge_deeplab.runtime.flatbuffer import OperatorRecord
+from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord
 
 POOLS = ("AVERAGE_POOL_2D", "MEAN")
 HEADS = ("image_pooling", "aspp", "concat_projection", "decoder", "logits", "meta_architecture")
-# Passed on the way from a branch to what joins it: enlargement, and the gate of the squeeze-and-excite ASPP.
+# Passed on the way from a branch to what joins it.
 ENLARGED = frozenset({"RESIZE_BILINEAR"})
-GATED = frozenset({"RESIZE_BILINEAR", "MUL", "ADD", "LOGISTIC", "RELU6", "HARD_SWISH", "MINIMUM", "MAXIMUM", "RELU"})
 MOBILENET_V2_LAYERS, EDGETPU_LAYERS = 51, 58  # convolutions of the backbone
 
 Form = tuple[bool, tuple[int, ...]]
@@ -146,7 +145,7 @@ class _Head:
         self._rest()
         return self.names
 
-    def _pop(self, holds) -> list[int]:  # type: ignore[no-untyped-def]
+    def _pop(self, holds: Callable[[Layer], bool]) -> list[int]:
         """Takes those of the layers left for which something holds."""
         taken = [index for index in self._left if holds(self.layers.convolutions[index])]
         self._left = [index for index in self._left if index not in taken]
@@ -205,7 +204,7 @@ class _Head:
             for branch in branches
         )  # fmt: skip
 
-    def _branch(self, tensor) -> list[int]:  # type: ignore[no-untyped-def]
+    def _branch(self, tensor: TensorRecord | None) -> list[int]:
         """The convolutions of one branch, first to last: one, or a depthwise and a pointwise one."""
         layer = self.layers.layer_of(self.layers.source(tensor, ENLARGED))
         if layer is None:
@@ -247,12 +246,10 @@ class _Head:
     def _rest(self) -> None:
         """The decoder's convolutions, stage by stage, and the logits."""
         stages = sum(name.startswith("decoder/feature_projection0") for name in self.names)
-        kinds = [self.layers.convolutions[index].is_depthwise for index in self._left]
-        per_stage, has_logits = (len(kinds) // stages, len(kinds) % stages == 1) if stages > 1 else (
-            (len(kinds) - 1, True) if stages and len(kinds) in (2, 3, 5) and self._ends_in_logits() else
-            (len(kinds), False) if stages else (0, len(kinds) == 1)
-        )  # fmt: skip
-        wanted = [name for stage in range(stages) for name in _stage_names(per_stage, kinds[:1] == [True], stage)]
+        has_logits = len(self._left) != stages  # else each stage is one convolution, and gives them
+        per_stage = (len(self._left) - has_logits) // stages if stages else 0
+        is_separable = bool(self._left) and self.layers.convolutions[self._left[0]].is_depthwise
+        wanted = [name for stage in range(stages) for name in _stage_names(per_stage, is_separable, stage)]
         wanted += ["logits/semantic/weights"] if has_logits else []
         if len(wanted) != len(self._left):
             layer = self.layers.convolutions[self._left[0]] if self._left else self.layers.convolutions[-1]
@@ -264,14 +261,6 @@ class _Head:
         for index, name in zip(self._left, wanted):
             self.names[index] = name
         self._left = []
-
-    def _ends_in_logits(self) -> bool:
-        last = self.layers.convolutions[self._left[-1]]
-        before = self.layers.layer_of(self.layers.before(last))
-        joined = self.layers.before(last)
-        return last.kernel.shape[0] == 1 and not last.is_depthwise and last.does.activation is None and (
-            (before is not None and not before.is_depthwise) or (joined is not None and joined.name == "ADD")
-        )  # fmt: skip
 
 
 def _stage_names(count: int, is_separable: bool, stage: int) -> list[str]:
