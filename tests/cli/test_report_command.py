@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made_in(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Works in `folder`, with a place of its own for temporary files; none of ours may be left in it (autograph leaves its own)."""
+    """Works in `folder`, with a place of its own for temporary files. AutoGraph leaves its own there until the end."""
     import tempfile
 
     monkeypatch.chdir(folder)
