@@ -28,7 +28,7 @@ from edge_deeplab.runtime.delegates import delegation_of
 from edge_deeplab.runtime.interpreter import engine_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-COSTS = REPOSITORY / "converters" / "lint_costs.json"
+COSTS = REPOSITORY / "converters" / "linting" / "lint_costs.json"
 PIPE_WIDTH = 120  # columns of the table where no terminal says how many it has
 sys.path.insert(0, str(REPOSITORY / "tests"))  # the pairs and the writer of small models are the tests'
 

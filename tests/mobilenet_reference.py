@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_deeplab.converters.backbone_weights import BATCH_NORM, ForeignBackbone, official_layers
+from edge_deeplab.converters.starts.backbone_weights import BATCH_NORM, ForeignBackbone, official_layers
 
 
 def rebuild(

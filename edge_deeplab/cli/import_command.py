@@ -14,9 +14,9 @@ from edge_deeplab.cli.foreign_facts import FITS, LABEL_SETS
 from edge_deeplab.cli.models_command import SizeHW
 
 if TYPE_CHECKING:
-    from edge_deeplab.converters.import_model import ImportedNetwork
-    from edge_deeplab.converters.proof import Difference
-    from edge_deeplab.converters.settle import Finding, Told
+    from edge_deeplab.converters.importing.import_model import ImportedNetwork
+    from edge_deeplab.converters.importing.proof import Difference
+    from edge_deeplab.converters.importing.settle import Finding, Told
     from edge_deeplab.manifest import Manifest
     from edge_deeplab.quantization.graph import QuantizedNetwork
 
@@ -128,9 +128,9 @@ def _import(path: Path, output: Path, pictures: list[Any] | None, options: dict[
 
     start_tensorflow()
     from edge_deeplab.converters.convert import test_images
-    from edge_deeplab.converters.graph_ranges import equal_labels
-    from edge_deeplab.converters.import_model import import_network
-    from edge_deeplab.converters.proof import pixels_of
+    from edge_deeplab.converters.importing.graph_ranges import equal_labels
+    from edge_deeplab.converters.importing.import_model import import_network
+    from edge_deeplab.converters.importing.proof import pixels_of
     from edge_deeplab.errors import UsageError
     from edge_deeplab.quantization.store import save_quantized
 
@@ -168,7 +168,7 @@ def _import(path: Path, output: Path, pictures: list[Any] | None, options: dict[
 
 
 def _told(options: dict[str, Any]) -> Told:
-    from edge_deeplab.converters.settle import Told
+    from edge_deeplab.converters.importing.settle import Told
 
     stride = options["output_stride"]
     return Told(
@@ -182,7 +182,7 @@ def _manifest(network: ImportedNetwork, output: Path, options: dict[str, Any]) -
     """The manifest, and how the labels were found."""
     from edge_deeplab import labels as known
     from edge_deeplab.cli.foreign_facts import find_class, read_labels
-    from edge_deeplab.converters.settle import ASSUMED, TOLD, Finding
+    from edge_deeplab.converters.importing.settle import ASSUMED, TOLD, Finding
 
     classes = network.config.num_classes
     if options["labels"]:
@@ -229,7 +229,7 @@ def with_ranges(
 ) -> tuple[QuantizedNetwork, Manifest]:
     """The quantized network with the graph's int8 ranges; samples fill in what it has none for."""
     from edge_deeplab.calibration.artifact import CalibrationSet
-    from edge_deeplab.converters.graph_ranges import with_graph_ranges
+    from edge_deeplab.converters.importing.graph_ranges import with_graph_ranges
     from edge_deeplab.converters.paths import check_calibration
 
     if calibration is None:

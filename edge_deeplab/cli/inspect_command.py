@@ -11,9 +11,9 @@ import click
 
 if TYPE_CHECKING:
     from edge_deeplab.converters.inspect import ModelReport, OperatorRow, TensorSummary
-    from edge_deeplab.converters.lint import Finding, Place
+    from edge_deeplab.converters.linting.lint import Finding, Place
 
-DEVICES = ("xnnpack", "gpu", "edgetpu")  # converters.lint has them, too; a test holds the two together
+DEVICES = ("xnnpack", "gpu", "edgetpu")  # converters.linting.lint has them, too; a test holds the two together
 SEVERITIES = ("info", "warning", "error")
 LAYER_WIDTH = 48
 SHOWN_PLACES = 3
@@ -52,7 +52,7 @@ def command(model: str, as_json: bool, brief: bool, only_findings: bool, strict:
     the interpreter does not take is shown all the same, with exit code 1.
     """
     from edge_deeplab.converters.inspect import inspect_model
-    from edge_deeplab.converters.lint import at_or_above, lint_model
+    from edge_deeplab.converters.linting.lint import at_or_above, lint_model
     from edge_deeplab.errors import GateError, ModelError
     from edge_deeplab.runtime.bundled import bundled_model
     from edge_deeplab.runtime.flatbuffer import TfliteFile

@@ -85,8 +85,8 @@ def read_start(run: TrainRun) -> Starting | None:
     if run.model.backbone in EFFICIENTNETS:
         return read_efficientnet(run)
     from edge_deeplab.cli.tensorflow_start import quiet_native_stderr
-    from edge_deeplab.converters.pretrained import files_of, read_foreign_backbone
-    from edge_deeplab.converters.transplant import check_fit, transplant, unsettled_batch_norms
+    from edge_deeplab.converters.starts.pretrained import files_of, read_foreign_backbone
+    from edge_deeplab.converters.starts.transplant import check_fit, transplant, unsettled_batch_norms
     from edge_deeplab.models.architecture import official_names
 
     assert run.start.backbone is not None
@@ -106,8 +106,8 @@ def read_efficientnet(run: TrainRun) -> Starting:
     """Reads a keras.applications file for a network with an EfficientNet."""
     import hashlib
 
-    from edge_deeplab.converters.efficientnet_start import check_fit, start_efficientnet
-    from edge_deeplab.converters.keras_applications import read_keras_applications
+    from edge_deeplab.converters.starts.efficientnet_start import check_fit, start_efficientnet
+    from edge_deeplab.converters.starts.keras_applications import read_keras_applications
     from edge_deeplab.training.loop import Starting
 
     path, variant = run.start.backbone, run.model.backbone

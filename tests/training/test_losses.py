@@ -103,7 +103,9 @@ def test_a_teacher_that_agrees_costs_nothing_and_one_that_does_not_costs_its_div
 def test_a_taught_network_still_learns_its_labels():
     ops = keras_namespace("keras").ops
     logits = np.zeros((1, 2, 2, 2), np.float32)
-    targets = np.concatenate([np.array([[[[1], [0]], [[IGNORE], [1]]]], np.float32), np.full((1, 2, 2, 2), 0.5, np.float32)], -1)
+    targets = np.concatenate(
+        [np.array([[[[1], [0]], [[IGNORE], [1]]]], np.float32), np.full((1, 2, 2, 2), 0.5, np.float32)], -1
+    )
     supervised = segmentation_loss(ops, LossRecipe(), 2)
     taught = distillation_loss(ops, supervised, TeacherRecipe())
     alone = supervised(targets[..., 0].astype(np.int32), logits)

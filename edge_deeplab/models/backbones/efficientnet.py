@@ -109,7 +109,7 @@ def build_efficientnet(blocks: Blocks, image: Feature, *, variant: str, output_s
 
     Args:
         image: RGB in 0..1; mean and deviation of ImageNet are folded into the stem
-            (converters/efficientnet_start.py).
+            (converters/starts/efficientnet_start.py).
         variant: one of VARIANTS.
         output_stride: 8, 16 or 32; strides past it become atrous rates.
     Returns: the last block's output, linear, and those of the last blocks at the classifier's strides 4, 8 and 16,

@@ -1,0 +1,1 @@
+"""What is slow or risky in a .tflite, and what devices take."""

@@ -1,0 +1,1 @@
+"""Weights of other people's backbones, to begin a training from."""
