@@ -47,11 +47,12 @@ class Formats(click.ParamType):
 )
 @click.option(
     "--to",
-    "formats",
+    "given",
     type=Formats(),
-    default="int8,float16",
-    show_default=True,
-    help=f"Some of {', '.join(FORMATS)}, after commas.",
+    multiple=True,
+    default=("int8,float16",),
+    show_default="int8,float16",
+    help=f"Some of {', '.join(FORMATS)}, after commas or in several --to.",
 )
 @click.option(
     "--io", type=click.Choice(IO_TYPES), default="uint8", show_default=True, help="Input and output of the int8 file."
@@ -69,7 +70,7 @@ class Formats(click.ParamType):
 def command(
     model: Path,
     output: Path,
-    formats: tuple[str, ...],
+    given: tuple[tuple[str, ...], ...],
     io: str,
     calibration: Path | None,
     calibrator: str | None,
@@ -79,9 +80,9 @@ def command(
 ) -> None:  # fmt: skip
     """Write MODEL as .tflite files, each load-tested and compared with MODEL.
 
-    MODEL is a .keras file from `edge-deeplab train`, a .qat file from `edge-deeplab tune`, a .keras or .h5 file of
-    someone else, or a SavedModel folder. One that carries no manifest needs --labels, --input-range and --activation
-    (and --size where the file leaves it open).
+    MODEL is a .keras file from `edge-deeplab train` or `import`, a .qat file from `edge-deeplab tune`, a .keras or .h5
+    file of someone else, or a SavedModel folder. One that carries no manifest needs --labels, --input-range and
+    --activation (and --size where the file leaves it open).
 
     int8 of a model that is not tuned takes its ranges from --calibration. A SavedModel has no layers to fake-quantize:
     its int8 comes from TFLite's own calibrator, and its manifest says so.
@@ -90,6 +91,7 @@ def command(
 
     if output.suffix != ".tflite":
         raise UsageError("-o: the output must be called NAME.tflite", came=output.name)
+    formats = tuple(dict.fromkeys(name for names in given for name in names))
     is_untuned = model.suffix.lower() != ".qat"
     if "int8" in formats and is_untuned and calibration is None:
         twin = model.with_suffix(".qat")
