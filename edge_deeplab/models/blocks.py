@@ -248,11 +248,14 @@ class Blocks:
         two depthwise convolutions of one constant, down and across: so the network stays in one delegate.
 
         Args:
-            window_hw: None for the whole picture.
+            window_hw: None for the whole picture; a side longer than the picture's ends with it.
         Returns: the means, and the strides still to be taken by the 1x1 convolution that must follow: TensorFlow's
             depthwise convolutions have one stride for both sides.
         """
-        if window_hw is None or tuple(x.tensor.shape[1:3]) == tuple(window_hw):
+        sides = tuple(x.tensor.shape[1:3])
+        if window_hw is not None and None not in sides:
+            window_hw = (min(window_hw[0], sides[0]), min(window_hw[1], sides[1]))
+        if window_hw is None or window_hw == sides:
             mean = self.plain("GlobalAveragePooling2D", keepdims=True, name=name)
             return Feature(mean(x.tensor), x.scale), (1, 1)
         if self.form == "training":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_deeplab.models.architecture import Architecture, blocks_of
+from edge_deeplab.models.blocks import Blocks
 from edge_deeplab.models.transfer import Weights
 
 
@@ -20,7 +21,11 @@ def to_int8_form(K: Any, config: Architecture, weights: Weights) -> tuple[Archit
     by, the gate's +3 goes into a bias, and a branch added to a too large shortcut grows in its batch norm.
     """
     int8_config = config.replace(form="int8")
-    blocks = blocks_of(K, int8_config)
+    return int8_config, int8_weights(blocks_of(K, int8_config), weights)
+
+
+def int8_weights(blocks: Blocks, weights: Weights) -> Weights:
+    """The weights of the network that `blocks` laid in its int8 form, from those of the training form."""
     changed: Weights = {}
     for name, arrays in weights.items():
         moved = [np.array(array) for array in arrays]
@@ -31,5 +36,4 @@ def to_int8_form(K: Any, config: Architecture, weights: Weights) -> tuple[Archit
         if name in blocks.output_factor:  # gamma and beta
             moved[:2] = [(array * blocks.output_factor[name]).astype(np.float32) for array in moved[:2]]
         changed[name] = moved
-    changed |= blocks.constants
-    return int8_config, changed
+    return changed | blocks.constants

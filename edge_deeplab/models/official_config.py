@@ -55,6 +55,8 @@ class OfficialConfig:
         crop_size: height and width the network is built for; None leaves sizes free and pools the whole picture.
         atrous_rates: of the ASPP branches; none for the default head of MobileNets.
         image_pyramid: scales whose logits are merged; one scale of 1 is the plain network.
+        image_pooling_crop_size: the crop whose features are the pooling window; None for crop_size. Where it is the
+            larger of the two, the window is the whole map; the official code stops there.
         dense_prediction_cell: the cell's branches as its JSON has them; empty for ASPP.
         align_corners: the official way. False, which is ours, is for sides that are multiples of the output stride:
             what the official code computes for one row and column more, on maps of even sides.

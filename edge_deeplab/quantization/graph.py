@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
@@ -124,6 +125,18 @@ def replay(model: Any, inputs: list[Any], call: Callable[[Any, Any, dict[str, An
     return [made[id(tensor)] for tensor in model.outputs]
 
 
+def _not_all_alike(bias: np.ndarray) -> np.ndarray:
+    """The biases, the first one ulp larger where all are one number other than 0.
+
+    TF 2.21's converter keeps such a constant as one number, and quantizes it by the first channel's scale for all: a
+    hard sigmoid's untrained 3 came out as 2.7 to 3.6.
+    """
+    if bias.size > 1 and bias.flat[0] != 0 and (bias == bias.flat[0]).all():
+        bias = bias.copy()
+        bias.flat[0] = np.nextafter(bias.flat[0], np.float32(np.inf))
+    return bias
+
+
 def quantize(
     model: Any, *, input_range: tuple[float, float] = (0.0, 1.0), range_decay: float = RANGE_DECAY
 ) -> QuantizedNetwork:
@@ -158,7 +171,7 @@ def quantize(
         # At its first call the wrapper puts a tensor in the kernel's place, and the variable leaves clone.weights.
         float_variables[layer.name] = list(clone.weights)
         for variable, value in zip(clone.weights, layer.get_weights()):
-            variable.assign(value)
+            variable.assign(_not_all_alike(value) if variable is getattr(clone, "bias", None) else value)
         return QuantizeWrapperV2(clone, plan[layer.name])(*args, **kwargs)
 
     outputs = replay(model, [start], wrap)

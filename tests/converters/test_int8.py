@@ -100,6 +100,20 @@ def small_network() -> QuantizedNetwork:
     return network
 
 
+def test_biases_that_are_all_one_number_keep_it_in_every_channel(tmp_path: Path) -> None:
+    """TF 2.21's converter quantizes them by the first channel's scale; kernels of unlike sizes show it."""
+    image = tf_keras.Input((*SIZE_HW, 3))
+    layer = tf_keras.layers.Conv2D(4, 1, bias_initializer="ones")
+    model = tf_keras.Model(image, layer(image))
+    layer.set_weights([np.float32([0.1, 0.4, 1.6, 6.4]) * np.ones((1, 1, 3, 4), np.float32), np.ones(4, np.float32)])
+    network = quantize(model)
+    set_ranges(network, [smooth_images(2)])
+    path = tmp_path / "constant.tflite"
+    path.write_bytes(convert_int8(network, size_hw=SIZE_HW))
+    got, step = run_file(path, smooth_images(2))
+    assert np.abs(got - network.model(smooth_images(2), training=False).numpy()).max() <= 1.01 * step
+
+
 @pytest.mark.parametrize("io", ["int8", "float32"])
 def test_the_ends_are_of_the_type_asked_for(io: str) -> None:
     network = small_network()
