@@ -41,6 +41,7 @@ class Told:
     decoder_output_stride: tuple[int, ...] | None = None
     multi_grid: tuple[int, ...] | None = None
     dense_prediction_cell: str | None = None
+    bounded_activation: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -277,14 +278,21 @@ class _Settling:
             self.fields["image_se_uses_qsigmoid"] = layout is None or layout.gate == "hard_sigmoid"
 
     def activation(self) -> None:
-        """Whether it is the bounded form."""
+        """Whether it is the bounded form, which no name tells."""
         if self.layout is None:
+            self.fields["use_bounded_activation"] = bool(self.told.bounded_activation)
+            if self.told.bounded_activation:
+                self.find("activation", "bounded (ReLU6)", TOLD)
+            elif self.fields["model_variant"].startswith("xception"):  # what the official code made the form for
+                self.find("activation", "ReLU", ASSUMED)
             return
         names = ("aspp0/weights", "decoder/decoder_conv0_pointwise/weights")
         seen = [self.layout.convolutions[name] for name in names if name in self.layout.convolutions]
         if any(convolution.activation == "relu6" for convolution in seen):
             self.fields["use_bounded_activation"] = True
             self.find("activation", "bounded (ReLU6)", GRAPH)
+        elif self.told.bounded_activation:
+            raise UsageError("--bounded-activation: the graph has ReLU", next_step="leave it out")
 
 
 def describe_head(detected: Detected) -> str:

@@ -66,6 +66,7 @@ class Numbers(click.ParamType):
 @click.option("--decoder-stride", type=Numbers(), metavar="N", help="decoder_output_stride. [as the shapes say]")
 @click.option("--multi-grid", type=Numbers(), metavar="N,N,N", help="Of a checkpoint's last block. [1,1,1]")
 @click.option("--dense-prediction-cell", metavar="FILE.json", help="The cell it was trained with. [the published one]")
+@click.option("--bounded-activation", is_flag=True, help="A checkpoint was trained with use_bounded_activation.")
 @click.option("--variant", metavar="NAME", help="model_variant, where the names say another. [as the names say]")
 @click.option("--moving-averages", is_flag=True, help="Take a checkpoint's exponential moving averages.")
 @click.option("--preprocessed", is_flag=True, help="The graph's input takes -1..1 (or less the mean), not pixels.")
@@ -175,6 +176,7 @@ def _told(options: dict[str, Any]) -> Told:
         variant=options["variant"], output_stride=int(stride) if stride else None, crop_hw=options["crop_hw"],
         atrous_rates=options["atrous_rates"], decoder_output_stride=options["decoder_stride"],
         multi_grid=options["multi_grid"], dense_prediction_cell=options["dense_prediction_cell"],
+        bounded_activation=options["bounded_activation"] or None,
     )  # fmt: skip
 
 

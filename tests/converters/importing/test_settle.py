@@ -98,13 +98,15 @@ def test_names_alone_give_all_but_what_no_name_says(shared: Path, name: str) -> 
     assert variables_of(settled.config) == oracle.shapes
 
 
-@pytest.mark.parametrize("name", ["resnet_v1_101_os16", "nas_hnasnet_os8", "mobilenet_v2_dm05_os8"])
+@pytest.mark.parametrize("name", ["resnet_v1_101_os16", "nas_hnasnet_os8", "mobilenet_v2_dm05_os8",
+                                  "xception_65_os16_bounded"])  # fmt: skip
 def test_what_is_told_completes_the_names(shared: Path, name: str) -> None:
     oracle = oracles.load(shared, name)
     wanted = config_of(oracle)
     told = Told(
         crop_hw=wanted.crop_size, output_stride=wanted.output_stride, atrous_rates=wanted.atrous_rates or None,
-        multi_grid=wanted.multi_grid or None,
+        multi_grid=wanted.multi_grid or ((1, 1, 1) if "xception" in name else None),
+        bounded_activation=wanted.use_bounded_activation or None,
     )  # fmt: skip
     settled = settle(reading_of(oracle), told)
     assert differing(settled.config, wanted) == {}
@@ -153,6 +155,7 @@ def test_refusals_name_what_does_not_fit(shared: Path) -> None:
     cases: list[tuple[Reading, Told, type[Exception], str]] = [
         (plain, Told(atrous_rates=(6, 12, 18)), UsageError, "no atrous branches"),
         (plain, Told(multi_grid=(1, 2, 4)), UsageError, "this backbone has none"),
+        (reading_of(oracle, layout=layout), Told(bounded_activation=True), UsageError, "the graph has ReLU"),
         (plain, Told(dense_prediction_cell="cell.json"), UsageError, "the file has none"),
         (plain, Told(variant="mobilenet_v9"), UsageError, "did you mean"),
         (plain, Told(variant="mobilenet_v3_small_seg"), ModelError, "backbone"),
