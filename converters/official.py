@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_deeplab.errors import ModelError, UsageError
-from edge_deeplab.models.keras_api import keras_namespace
+from edge_deeplab.models.keras_api import keras_namespace, own_layers
 from edge_deeplab.models.official import trace_official
 from edge_deeplab.models.official_config import OfficialConfig
 from edge_deeplab.models.transfer import Weights, copy_weights
@@ -137,8 +137,6 @@ def predict_multi_scale(
 
 def resize_aligned(K: Any, x: Any, size_hw: tuple[int, int]) -> Any:
     """Bilinear with aligned corners. x: (N, h, w, C)."""
-    from edge_deeplab.models.keras_api import own_layers
-
     return own_layers(K).AlignedResize(size_hw=size_hw)(x)
 
 

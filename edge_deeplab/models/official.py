@@ -121,11 +121,9 @@ def trace_official(K: Any, config: OfficialConfig, *, batch_size: int | None = N
         sizes = Sizes(at_crop, pooling, scaled)
         seen = _preprocess(blocks, scaled, config) if raw else scaled
         logits = _logits(blocks, seen, config, sizes)
-        target = (
-            None
-            if crop is None
-            else (scale_dimension(crop[0], largest / stride), scale_dimension(crop[1], largest / stride))
-        )
+        target = None
+        if crop is not None:
+            target = scale_dimension(crop[0], largest / stride), scale_dimension(crop[1], largest / stride)
         logits = blocks.resize(logits, target, "logits_to_stride", like=image, scale=largest / stride)
         passes.append(logits.tensor)
     blocks.suffix = ""

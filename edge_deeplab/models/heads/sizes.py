@@ -37,9 +37,8 @@ class Sizes:
         """The image-pooling window in features at a stride, a part of it where a grid divides it."""
         crop = self.pooling_crop_hw or self.crop_hw
         assert crop is not None, "free sizes pool the whole picture"
-        return scale_dimension(crop[0], 1.0 / (stride * grid_hw[0])), scale_dimension(
-            crop[1], 1.0 / (stride * grid_hw[1])
-        )
+        height, width = (scale_dimension(side, 1.0 / (stride * part)) for side, part in zip(crop, grid_hw))
+        return height, width
 
     def resize(self, blocks: Blocks, x: Feature, stride: int, name: str) -> Feature:
         """x enlarged or shrunk to the size at a stride."""
