@@ -55,7 +55,7 @@ class TfliteLayers:
 
     def __init__(self, model: TfliteFile) -> None:
         self.model = model
-        self.made_by = {record.index: operator for operator in model.operators for record in operator.outputs}
+        self.made_by = model.made_by
         self.read_by: dict[int, list[OperatorRecord]] = {}
         for operator in model.operators:
             for record in operator.inputs:
@@ -106,14 +106,8 @@ class TfliteLayers:
         )  # fmt: skip
 
     def _constant(self, operator: OperatorRecord, position: int) -> np.ndarray:
-        """A constant as float32, looked up through the DEQUANTIZE that float16 files put before it."""
-        tensor = operator.inputs[position]
-        while tensor is not None and not tensor.is_constant:
-            maker = self.made_by.get(tensor.index)
-            if maker is None or maker.name != "DEQUANTIZE":
-                raise ModelError(f"{self.model.source}: {operator.layer} has weights that are computed, not stored")
-            tensor = maker.inputs[0]
-        assert tensor is not None, "a kernel and a bias that is there are tensors"
+        """A constant as float32. Raises ConversionError where it is quantized."""
+        tensor = self.model.constant_input(operator, position)
         if tensor.is_quantized or not tensor.dtype.startswith("float"):
             raise ConversionError(
                 f"{self.model.source}: is quantized, and rounding cannot be taken back",

@@ -5,8 +5,6 @@ backbone = backbone_of_tflite(TfliteFile.read(path), read_manifest(path))
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from edge_deeplab.converters.starts.backbone_weights import (
@@ -19,14 +17,13 @@ from edge_deeplab.converters.starts.backbone_weights import (
 )
 from edge_deeplab.errors import ModelError
 from edge_deeplab.manifest import Manifest
-from edge_deeplab.runtime.flatbuffer import OperatorRecord, TensorRecord, TfliteFile
+from edge_deeplab.runtime.flatbuffer import TfliteFile
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def backbone_of_tflite(model: TfliteFile, manifest: Manifest | None) -> ForeignBackbone:
     """The MobileNetV2 that the file's first 51 convolutions are. Raises ModelError when they are none."""
-    made_by = {record.index: operator for operator in model.operators for record in operator.outputs}
     layers = list(official_layers())
     convolutions = [operator for operator in model.operators if operator.name in _CONVOLUTIONS][: len(layers)]
     expected = ["DEPTHWISE_CONV_2D" if layer.endswith("/depthwise") else "CONV_2D" for layer, _ in layers]
@@ -40,14 +37,14 @@ def backbone_of_tflite(model: TfliteFile, manifest: Manifest | None) -> ForeignB
         )  # fmt: skip
     arrays: dict[str, np.ndarray] = {}
     for (layer, variable), operator in zip(layers, convolutions):
-        kernel = _constant(model, operator, 1, made_by)
+        kernel = model.real_values(model.constant_input(operator, 1))
         is_depthwise = variable == "depthwise_weights"
         # TFLite: (1, h, w, C) depthwise and (out, h, w, in); TensorFlow: (h, w, C, 1) and (h, w, in, out)
         arrays[f"{layer}/{variable}"] = np.ascontiguousarray(
             kernel.transpose(1, 2, 3, 0) if not is_depthwise else kernel[0, ..., None]
         )
         arrays[f"{layer}/biases"] = (
-            _constant(model, operator, 2, made_by)
+            model.real_values(model.constant_input(operator, 2))
             if len(operator.inputs) > 2 and operator.inputs[2] is not None
             else np.zeros(arrays[f"{layer}/{variable}"].shape[2 if is_depthwise else 3], np.float32)
         )
@@ -56,21 +53,6 @@ def backbone_of_tflite(model: TfliteFile, manifest: Manifest | None) -> ForeignB
         arrays=arrays, scope=MOBILENET_V2, width=width, width_divisor=divisor, is_folded=True,
         input_range=_input_range(model, manifest), batch_norm_epsilon=None, source=model.source,
     )  # fmt: skip
-
-
-def _constant(
-    model: TfliteFile, operator: OperatorRecord, position: int, made_by: Mapping[int, OperatorRecord]
-) -> np.ndarray:
-    """A constant input as real float32, looked up through the DEQUANTIZE that float16 files put before it."""
-    tensor: TensorRecord | None = operator.inputs[position]
-    while tensor is not None and not tensor.is_constant:
-        maker = made_by.get(tensor.index)
-        if maker is None or maker.name != "DEQUANTIZE":
-            raise ModelError(f"{model.source}: {operator.layer} has weights that are computed, not stored")
-        tensor = maker.inputs[0]
-    if tensor is None:
-        raise ModelError(f"{model.source}: {operator.layer} has no weights")
-    return model.real_values(tensor)
 
 
 def _input_range(model: TfliteFile, manifest: Manifest | None) -> InputRange:

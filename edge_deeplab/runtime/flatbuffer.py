@@ -140,6 +140,26 @@ class TfliteFile:
         """Multiply-adds of one inference at the stored shapes."""
         return sum(operator.macs for operator in self.operators)
 
+    @cached_property
+    def made_by(self) -> dict[int, OperatorRecord]:
+        """Index of a computed tensor -> the operator that gives it."""
+        return {record.index: operator for operator in self.operators for record in operator.outputs}
+
+    def constant_input(self, operator: OperatorRecord, position: int) -> TensorRecord:
+        """A constant input, looked up through the DEQUANTIZE that float16 files put before it.
+
+        Raises: ModelError when the operator has none there, or it is computed.
+        """
+        tensor = operator.inputs[position]
+        while tensor is not None and not tensor.is_constant:
+            maker = self.made_by.get(tensor.index)
+            if maker is None or maker.name != "DEQUANTIZE":
+                raise ModelError(f"{self.source}: {operator.layer} has weights that are computed, not stored")
+            tensor = maker.inputs[0]
+        if tensor is None:
+            raise ModelError(f"{self.source}: {operator.layer} has no weights")
+        return tensor
+
     def metadata(self, name: str) -> bytes | None:
         """The content of a metadata entry, None when there is no such name."""
         index = self.metadata_buffers.get(name)
