@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge_deeplab import __version__
+from edge_deeplab.converters.checkpoint_files import checkpoint_files, checkpoint_prefix
 from edge_deeplab.converters.importing.detect import first_difference
 from edge_deeplab.converters.importing.frozen_graph import read_frozen_graph
 from edge_deeplab.converters.importing.layer_plan import LayerPlan, plan_layers
@@ -26,7 +27,6 @@ from edge_deeplab.converters.importing.settle import Settled, Told, settle
 from edge_deeplab.converters.importing.tf1_checkpoint import read_checkpoint
 from edge_deeplab.converters.importing.tflite_weights import read_tflite
 from edge_deeplab.converters.official import to_layers
-from edge_deeplab.converters.starts.pretrained_variables import checkpoint_files, checkpoint_prefix
 from edge_deeplab.errors import ConversionError, ModelError, UsageError
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.models.architecture import count

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_deeplab.converters.checkpoint_files import checkpoint_files, checkpoint_prefix
 from edge_deeplab.converters.importing.readings import CHECKPOINT, Reading
-from edge_deeplab.converters.starts.pretrained_variables import checkpoint_files, checkpoint_prefix
 from edge_deeplab.errors import MissingExtraError, ModelError
 
 ALLOWED = "NAME.index with NAME.data-00000-of-00001 beside it, their prefix NAME, or their folder"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_deeplab.converters.checkpoint_files import checkpoint_files, checkpoint_prefix
 from edge_deeplab.converters.starts.backbone_weights import ForeignBackbone
 from edge_deeplab.converters.starts.keras_applications import HDF5_MAGIC, ZIP_MAGIC, read_keras_applications
 from edge_deeplab.converters.starts.pretrained_keras import backbone_of_keras
@@ -24,8 +25,6 @@ from edge_deeplab.converters.starts.pretrained_tflite import backbone_of_tflite
 from edge_deeplab.converters.starts.pretrained_variables import (
     backbone_of_checkpoint,
     backbone_of_frozen_graph,
-    checkpoint_files,
-    checkpoint_prefix,
 )
 from edge_deeplab.errors import ModelError
 from edge_deeplab.manifest import read_manifest

@@ -1,11 +1,7 @@
 """Reads backbone weights by official variable name: out of TensorFlow 1 frozen graphs and checkpoints.
 
-Checkpoints of both versions: model.ckpt.index with its .data files beside it, and the single file of 2016 in which
-slim's ResNets were published. One is named by any of its files, by what their names have in common, or by the folder
-of one.
-
-    backbone = backbone_of_checkpoint(Path("resnet_v1_50.ckpt"))
-    backbone.arrays["resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights"]
+backbone = backbone_of_checkpoint(Path("resnet_v1_50.ckpt"))
+backbone.arrays["resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights"]
 """
 
 from __future__ import annotations
@@ -26,7 +22,6 @@ from edge_deeplab.converters.starts.backbone_weights import (
 )
 from edge_deeplab.errors import MissingExtraError, ModelError
 
-TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends the table that an .index file, or an old checkpoint, is
 AVERAGE = "/ExponentialMovingAverage"
 # What slim's ImageNet classifiers subtract (vgg_preprocessing.py); DeepLab's own mean is another.
 SLIM_MEAN_RGB = (123.68, 116.78, 103.94)
@@ -61,43 +56,6 @@ def backbone_of_frozen_graph(data: bytes, source: str) -> ForeignBackbone:
     except (ValueError, TypeError) as error:
         raise ModelError(f"{source}: a constant of this frozen graph is damaged", came=str(error)) from error
     return of_variables(arrays, scope, source=source, epsilon=_epsilon(nodes, scope))
-
-
-def checkpoint_prefix(path: Path) -> Path | None:
-    """What the names of a checkpoint's files begin with, from any of them, from itself or from their folder.
-
-    Returns: None when `path` is no checkpoint's. Raises: ModelError for a folder with none, or with several and no
-        file `checkpoint` that says which is the last.
-    """
-    if path.is_dir():
-        found = {file.with_suffix("").name: file.with_suffix("") for file in sorted(path.glob("*.index"))}
-        if (path / "checkpoint").is_file():
-            last = re.search(r'^model_checkpoint_path: "(.+)"', (path / "checkpoint").read_text(errors="replace"))
-            if last and Path(last[1]).name in found:
-                return found[Path(last[1]).name]
-        if len(found) != 1:
-            raise ModelError(
-                f"{path}: not a folder of one checkpoint", came=f"{len(found)} .index files",
-                allowed="a checkpoint's files in it", next_step="name one of them" if found else None,
-            )  # fmt: skip
-        return next(iter(found.values()))
-    if path.name.endswith(".index"):
-        return path.with_suffix("")
-    data_file = re.fullmatch(r"(.+)\.data-\d{5}-of-\d{5}", path.name)
-    if data_file:
-        return path.with_name(data_file[1])
-    if not path.exists():
-        return path if _beside(path, ".index").exists() else None
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - len(TABLE_MAGIC)))
-        return path if file.read() == TABLE_MAGIC else None
-
-
-def checkpoint_files(prefix: Path) -> tuple[Path, ...]:
-    """The files of a checkpoint, in the order of their names."""
-    if prefix.exists():
-        return (prefix,)
-    return (_beside(prefix, ".index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*")))
 
 
 def backbone_of_checkpoint(prefix: Path) -> ForeignBackbone:
@@ -162,10 +120,6 @@ def _epsilon(nodes: Mapping[str, Any], scope: str) -> float | None:
             # float32 1e-3 reads 0.0010000000475; six digits give back what was written
             return float(f"{node.attr['epsilon'].f:.6g}")
     return None
-
-
-def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(path.name + ending)
 
 
 def _tensorflow(purpose: str) -> Any:
