@@ -16,7 +16,20 @@ from typing import Any
 
 import numpy as np
 
+from edge_deeplab.models.official_config import OfficialConfig
+
 TOLERANCE = 2e-4  # oracles/README.md: about three times what other CPU kernels change
+MULTI_SCALE = "mobilenet_v2_multiscale_flip"
+VARIANTS = (
+    "mobilenet_edgetpu_os16", "mobilenet_edgetpu_os32", "mobilenet_v2_aspp_dec4_os16", "mobilenet_v2_dm05_os16",
+    "mobilenet_v2_dm05_os8", "mobilenet_v2_nocrop_os16", "mobilenet_v2_os16", "mobilenet_v3_large_os32",
+    "mobilenet_v3_large_os32_official769", "mobilenet_v3_large_plainaspp_os16", "mobilenet_v3_small_os32",
+    "mobilenet_v3_small_os32_official769", "nas_hnasnet_os8", "nas_pnasnet_os16", "resnet_v1_101_os16",
+    "resnet_v1_18_beta_os16", "resnet_v1_50_beta_os16", "resnet_v1_50_dec4_fullconv_os16",
+    "resnet_v1_50_deeplabv1_like_os8", "resnet_v1_50_deeplabv2_like_os8", "resnet_v1_50_deeplabv3_fullconv_os16",
+    "resnet_v1_50_os16", "resnet_v1_50_os16_evencrop", "xception_41_os16", "xception_65_os16",
+    "xception_65_os16_bounded", "xception_65_os16_multigrid", "xception_71_dpc_os16",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,11 @@ class Oracle:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Official variable name -> shape, in creation order."""
         return {name: tuple(shape) for name, shape, _ in self.facts["variables"]}
+
+    @property
+    def config(self) -> OfficialConfig:
+        """The network of its flags."""
+        return OfficialConfig.from_flags(self.facts["flags"], self.facts["model_options"])
 
     @property
     def trainable(self) -> set[str]:

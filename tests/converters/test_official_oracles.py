@@ -13,35 +13,19 @@ from edge_deeplab.models.official import variables_of
 from edge_deeplab.models.official_config import OfficialConfig
 from tests import oracles
 
-MULTI_SCALE = "mobilenet_v2_multiscale_flip"
-VARIANTS = (
-    "mobilenet_edgetpu_os16", "mobilenet_edgetpu_os32", "mobilenet_v2_aspp_dec4_os16", "mobilenet_v2_dm05_os16",
-    "mobilenet_v2_dm05_os8", "mobilenet_v2_nocrop_os16", "mobilenet_v2_os16", "mobilenet_v3_large_os32",
-    "mobilenet_v3_large_os32_official769", "mobilenet_v3_large_plainaspp_os16", "mobilenet_v3_small_os32",
-    "mobilenet_v3_small_os32_official769", "nas_hnasnet_os8", "nas_pnasnet_os16", "resnet_v1_101_os16",
-    "resnet_v1_18_beta_os16", "resnet_v1_50_beta_os16", "resnet_v1_50_dec4_fullconv_os16",
-    "resnet_v1_50_deeplabv1_like_os8", "resnet_v1_50_deeplabv2_like_os8", "resnet_v1_50_deeplabv3_fullconv_os16",
-    "resnet_v1_50_os16", "resnet_v1_50_os16_evencrop", "xception_41_os16", "xception_65_os16",
-    "xception_65_os16_bounded", "xception_65_os16_multigrid", "xception_71_dpc_os16",
-)  # fmt: skip
-
 
 def settings(oracle: oracles.Oracle) -> dict:
     return {"flags": oracle.facts["flags"], "model_options": oracle.facts["model_options"]}
 
 
-def config_of(oracle: oracles.Oracle) -> OfficialConfig:
-    return OfficialConfig.from_flags(oracle.facts["flags"], oracle.facts["model_options"])
-
-
 def test_every_oracle_is_tried(shared):
-    assert sorted({*VARIANTS, MULTI_SCALE}) == oracles.names(shared)
+    assert sorted({*oracles.VARIANTS, oracles.MULTI_SCALE}) == oracles.names(shared)
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, MULTI_SCALE])
+@pytest.mark.parametrize("name", [*oracles.VARIANTS, oracles.MULTI_SCALE])
 def test_variables_parameters_and_multiply_adds_are_the_official_ones(shared, name):
     oracle = oracles.load(shared, name)
-    config = config_of(oracle)
+    config = oracle.config
     found = variables_of(config)
     assert found == oracle.shapes
     for crop, cost in oracle.facts.get("madds", {}).items():
@@ -55,7 +39,7 @@ def test_variables_parameters_and_multiply_adds_are_the_official_ones(shared, na
         assert counted.parameters - counted.trainable == oracle.facts["non_trainable_params"]
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", oracles.VARIANTS)
 def test_logits_are_those_of_the_official_code(shared, name):
     oracle = oracles.load(shared, name)
     model = official.build(settings(oracle))
@@ -69,7 +53,7 @@ def test_logits_are_those_of_the_official_code(shared, name):
 
 
 def test_multi_scale_and_flip_are_those_of_the_official_code(shared):
-    oracle = oracles.load(shared, MULTI_SCALE)
+    oracle = oracles.load(shared, oracles.MULTI_SCALE)
     model = official.build(settings(oracle))
     official.assign(model, oracles.weights_for(oracle))
     for picture in ("A", "B"):

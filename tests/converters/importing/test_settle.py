@@ -16,16 +16,8 @@ from edge_deeplab.errors import ConversionError, ModelError, UsageError
 from edge_deeplab.models.official import variables_of
 from edge_deeplab.models.official_config import OfficialConfig
 
-VARIANTS = (
-    "mobilenet_edgetpu_os16", "mobilenet_edgetpu_os32", "mobilenet_v2_aspp_dec4_os16", "mobilenet_v2_dm05_os16",
-    "mobilenet_v2_dm05_os8", "mobilenet_v2_multiscale_flip", "mobilenet_v2_os16", "mobilenet_v3_large_os32",
-    "mobilenet_v3_large_os32_official769", "mobilenet_v3_large_plainaspp_os16", "mobilenet_v3_small_os32",
-    "mobilenet_v3_small_os32_official769", "nas_hnasnet_os8", "nas_pnasnet_os16", "resnet_v1_101_os16",
-    "resnet_v1_18_beta_os16", "resnet_v1_50_beta_os16", "resnet_v1_50_dec4_fullconv_os16",
-    "resnet_v1_50_deeplabv1_like_os8", "resnet_v1_50_deeplabv2_like_os8", "resnet_v1_50_deeplabv3_fullconv_os16",
-    "resnet_v1_50_os16", "resnet_v1_50_os16_evencrop", "xception_41_os16", "xception_65_os16",
-    "xception_65_os16_bounded", "xception_65_os16_multigrid", "xception_71_dpc_os16",
-)  # fmt: skip
+# free sizes leave names and graph with nothing to say of a crop
+VARIANTS = sorted({*oracles.VARIANTS, oracles.MULTI_SCALE} - {"mobilenet_v2_nocrop_os16"})
 # What names cannot say; everything else must come out right without a graph.
 GRAPH_ONLY = {
     "output_stride", "atrous_rates", "multi_grid", "use_bounded_activation", "image_pooling_crop_size",
@@ -51,10 +43,6 @@ def reading_of(oracle: oracles.Oracle, *, layout: Layout | None = None, **change
     return Shaped(source=oracle.name, kind="test", variables=variables, layout=layout, only=shapes)
 
 
-def config_of(oracle: oracles.Oracle) -> OfficialConfig:
-    return OfficialConfig.from_flags(oracle.facts["flags"], oracle.facts["model_options"])
-
-
 def layout_of(oracle: oracles.Oracle) -> Layout:
     """What the official graph of an oracle says, from the oracle's table of its convolutions."""
     convolutions: dict[str, Convolution] = {}
@@ -63,7 +51,7 @@ def layout_of(oracle: oracles.Oracle) -> Layout:
             stride_hw=tuple(stride), rate_hw=tuple(rate), out_hw=tuple(out_hw),
             activation=RELUS.get(following[0]) if following else None,
         ))  # fmt: skip
-    config = config_of(oracle)
+    config = oracle.config
     pooled = config.image_pooling_crop_size
     window = None if pooled is None else tuple((side - 1) // config.output_stride + 1 for side in pooled)
     return Layout(
@@ -85,14 +73,14 @@ def differing(found: OfficialConfig, wanted: OfficialConfig) -> dict[str, tuple[
 def test_names_and_graph_give_the_whole_network(shared: Path, name: str) -> None:
     oracle = oracles.load(shared, name)
     settled = settle(reading_of(oracle, layout=layout_of(oracle)), Told())
-    assert differing(settled.config, config_of(oracle)) == {}
+    assert differing(settled.config, oracle.config) == {}
     assert [finding.what for finding in settled.assumed] == []
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_names_alone_give_all_but_what_no_name_says(shared: Path, name: str) -> None:
     oracle = oracles.load(shared, name)
-    wanted = config_of(oracle)
+    wanted = oracle.config
     settled = settle(reading_of(oracle), Told(crop_hw=wanted.crop_size))
     assert set(differing(settled.config, wanted)) <= GRAPH_ONLY
     assert variables_of(settled.config) == oracle.shapes
@@ -102,7 +90,7 @@ def test_names_alone_give_all_but_what_no_name_says(shared: Path, name: str) -> 
                                   "xception_65_os16_bounded"])  # fmt: skip
 def test_what_is_told_completes_the_names(shared: Path, name: str) -> None:
     oracle = oracles.load(shared, name)
-    wanted = config_of(oracle)
+    wanted = oracle.config
     told = Told(
         crop_hw=wanted.crop_size, output_stride=wanted.output_stride, atrous_rates=wanted.atrous_rates or None,
         multi_grid=wanted.multi_grid or ((1, 1, 1) if "xception" in name else None),
@@ -121,7 +109,7 @@ def test_folded_batch_norm_changes_nothing(shared: Path, name: str) -> None:
     folded |= {f"{scope_of(key)}/biases": shape for key, shape in oracle.shapes.items() if key.endswith("/gamma")}
     variables = {key: np.empty(0, np.float32) for key in folded}
     reading = Shaped(source=name, kind="test", variables=variables, layout=layout_of(oracle), only=folded)
-    assert differing(settle(reading, Told()).config, config_of(oracle)) == {}
+    assert differing(settle(reading, Told()).config, oracle.config) == {}
 
 
 @pytest.mark.parametrize(
