@@ -53,24 +53,36 @@ class PortraitCompositor:
     """Sets a person before another background, frame after frame; holds what must be remembered between frames.
 
     One object serves one video from one thread. Attributes:
-        options: as given.
         stage_ms: milliseconds of the last call by stage: shrink, islands, smooth, upsample, background,
             blend.
     """
 
     def __init__(self, options: CompositingOptions | None = None) -> None:
-        self.options = options or CompositingOptions()
+        options = options or CompositingOptions()
         self.stage_ms: dict[str, float] = {}
-        self._dropper = IslandDropper(self.options.least_person)
-        self._smoother = MatteSmoother(self.options.smoothing)
+        self._dropper = IslandDropper(options.least_person)
+        self._smoother = MatteSmoother(options.smoothing)
         self._upsampler = GuidedUpsampler()
-        self._blur = BackgroundBlur(self.options.strength)
+        self._blur = BackgroundBlur(options.strength)
         self._clean = BackgroundBlur(CLEAN_STRENGTH)
         self._blender = Blender()
-        self._curve = alpha_curve(self.options.edge_softness, self.options.edge_level)
         self._pyramid: Pyramid | None = None
         self._alpha = np.empty((0, 0), np.uint8)
         self._buffers = Buffers()
+        self.options = options
+
+    @property
+    def options(self) -> CompositingOptions:
+        """What it does from the next call on. Set it between calls, from the same thread: the past is kept."""
+        return self._options
+
+    @options.setter
+    def options(self, options: CompositingOptions) -> None:
+        self._options = options
+        self._dropper.least_share = options.least_person
+        self._smoother.strength = options.smoothing
+        self._blur.strength = options.strength
+        self._curve = alpha_curve(options.edge_softness, options.edge_level)
 
     @property
     def alpha(self) -> np.ndarray:

@@ -225,3 +225,16 @@ def test_a_person_who_moves_fast_leaves_no_trail_in_the_picture() -> None:
         assert picture[away][:, 2].max() <= 1, f"red where the person was, step {step}"
         inside = cv2.erode((truth == 1).astype(np.uint8), np.ones((25, 25), np.uint8)) == 1
         assert compositor.alpha[inside].min() == 255, f"the person is late, step {step}"
+
+
+def test_options_changed_between_frames_act_at_once_and_keep_the_past() -> None:
+    frame, truth = person_scene()
+    mattes = [small_matte(np.roll(truth, shift, axis=1)) for shift in (0, 3, 6)]
+    weak, strong = CompositingOptions(strength=0.2), CompositingOptions(strength=0.9)
+    changed, constant = PortraitCompositor(weak), PortraitCompositor(strong)
+    for matte in mattes[:2]:
+        changed.compose(frame, matte)
+        constant.compose(frame, matte)
+    changed.options = strong
+    np.testing.assert_array_equal(changed.compose(frame, mattes[2]), constant.compose(frame, mattes[2]))
+    assert changed.options is strong
