@@ -39,13 +39,17 @@ class Pyramid:
     coefficients_wh: tuple[int, int]
 
     @classmethod
-    def of(cls, frame_wh: tuple[int, int]) -> Pyramid:
-        """The sizes for a frame: whole fractions of one another where the frame's size allows."""
+    def of(cls, frame_wh: tuple[int, int], working_side: int = LOW_SIDE) -> Pyramid:
+        """The sizes for a frame: whole fractions of one another where the frame's size allows.
+
+        working_side: about the longer side of `low_wh`; below LOW_SIDE the coefficients' size shrinks with it.
+        """
         longest = max(frame_wh)
         factor = 1 if longest <= FULL_EDGE_SIDE else max(2, -(-longest // EDGE_SIDE))
         edge = _divided(frame_wh, factor)
-        low = _divided(edge, max(1, round(max(edge) / LOW_SIDE)))
-        coefficients = _divided(low, max(1, round(max(low) / COEFFICIENT_SIDE)))
+        low = _divided(edge, max(1, round(max(edge) / working_side)))
+        coefficient_side = COEFFICIENT_SIDE * min(1.0, working_side / LOW_SIDE)
+        coefficients = _divided(low, max(1, round(max(low) / coefficient_side)))
         return cls(frame_wh, edge, low, coefficients)
 
 
@@ -111,9 +115,9 @@ class PortraitCompositor:
         clock = _StageClock()
         frame_wh = (frame_bgr.shape[1], frame_bgr.shape[0])
         if self._pyramid is None or self._pyramid.frame_wh != frame_wh:
-            self._pyramid = Pyramid.of(frame_wh)
             self._alpha = np.empty(frame_bgr.shape[:2], np.uint8)
             self.reset()
+        self._pyramid = Pyramid.of(frame_wh, self.options.working_side)
         edge_bgr = self._shrunk("edge", frame_bgr, self._pyramid.edge_wh)
         low_bgr = self._shrunk("low", edge_bgr, self._pyramid.low_wh)
         clock.mark("shrink")

@@ -48,6 +48,8 @@ class CompositingOptions:
             matte's own.
         edge_level: the matte at which person and background weigh the same; below 0.5 the edge leans outward and keeps
             hair, above it cuts closer.
+        working_side: longer side of the picture that the blur and the edge's model are computed on, pixels; smaller is
+            quicker and coarser. The edge itself is drawn at its own resolution whatever this is.
     """
 
     background: Background | None = None
@@ -62,6 +64,7 @@ class CompositingOptions:
     edge_level: float = setting(
         0.45, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
     )
+    working_side: int = setting(320, low=64, high=1280, help="longer side of the picture the blur is computed on")
 
     def __post_init__(self) -> None:
         check(self)

@@ -208,6 +208,19 @@ def test_pyramid_of_common_frames_divides_evenly() -> None:
         assert frame_wh[0] % pyramid.edge_wh[0] == 0 and pyramid.edge_wh[0] % pyramid.low_wh[0] == 0
 
 
+def test_a_smaller_working_side_keeps_the_past_and_draws_the_same_edge() -> None:
+    frame, matte = _scene_and_matte()
+    compositor, smaller = PortraitCompositor(), CompositingOptions(working_side=160)
+    fine = compositor.compose(frame, matte)
+    edge = compositor.alpha.copy()
+    compositor.options = smaller
+    coarse = compositor.compose(frame, matte)
+    assert Pyramid.of((640, 360), 160).low_wh == (160, 90)
+    assert np.abs(coarse.astype(int) - fine).max() <= 40, "only where alpha is undecided may two pictures differ"
+    undecided = cv2.dilate(((edge > 0) & (edge < 255)).astype(np.uint8), np.ones((17, 17), np.uint8)) == 1
+    np.testing.assert_array_equal(coarse[~undecided], fine[~undecided])
+
+
 def _scene_and_matte() -> tuple[np.ndarray, np.ndarray]:
     frame, truth = person_scene()
     return frame, small_matte(truth)
