@@ -33,6 +33,10 @@ class Mailbox(Protocol[T]):
         """Gives an item. Raises MailboxEnded when the box was closed or aborted."""
         ...
 
+    def wait_for_room(self) -> None:
+        """Waits until an item could be put at once. Raises MailboxEnded when the box was closed or aborted."""
+        ...
+
     def take(self, timeout_s: float) -> T:
         """The next item. Raises MailboxEmpty after timeout_s seconds, MailboxEnded when none will come."""
         ...
@@ -70,6 +74,13 @@ class OrderedMailbox(Generic[T]):
                 raise MailboxEnded
             self._store(item)
             self._changed.notify_all()
+
+    def wait_for_room(self) -> None:
+        """Waits until an item could be put at once; with one giver it then can. Raises MailboxEnded."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._has_room())
+            if self._is_closed:
+                raise MailboxEnded
 
     def take(self, timeout_s: float) -> T:
         """The oldest item. Raises MailboxEmpty after timeout_s seconds, MailboxEnded when none will come."""

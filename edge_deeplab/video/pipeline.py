@@ -1,21 +1,23 @@
 """Capture, process and write at the same time, each in a thread of its own, and say how long each took.
 
-The caller's thread writes (windows must live in the main thread); capture and process run in two threads that
-`run_pipeline` owns. OpenCV, PyAV and LiteRT let go of Python's lock while they work, so the three really overlap.
-Live, the newest frame wins between capture and process; a file's frames are all processed, in order.
+The caller's thread writes (windows must live in the main thread); capture and each stage of the processing run in
+threads that `run_pipeline` owns. OpenCV, PyAV and LiteRT let go of Python's lock while they work: all really overlap.
+Live, the newest frame wins between capture and the first stage; a file's frames are all processed, in order.
 
     with open_source("talk.mp4") as source, open_sink("blurred.mp4", options) as sink:
         report = run_pipeline(source, lambda frame: compose(frame.bgr), sink, stop=stop)
+        report = run_pipeline(source, (Stage("infer", infer), Stage("compose", compose)), sink)
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +29,22 @@ from edge_deeplab.video.timing import RecentRate, StageClock, StageTiming, rate_
 STOP_POLL_S = 0.05  # how late a stop from a signal handler may be seen; too short only costs processor time
 STOP_WAIT_S = 10.0  # longer than any read of ours may block (streams and cameras give up after 5 s)
 PROGRESS_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of what becomes of a frame, run in a thread of its own while others work at other frames.
+
+    Attributes:
+        name: what the report calls it.
+        run: the first stage is given the Frame, each further one what the one before returned; the last one returns the
+            (H, W, 3) uint8 BGR picture. Called in order, from one thread.
+        inner_ms: called after each `run`, in its thread; milliseconds by name, reported as "NAME/name".
+    """
+
+    name: str
+    run: Callable[[Any], Any]
+    inner_ms: Callable[[], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +77,9 @@ class PipelineReport:
         dropped: captured, then skipped for newer ones; always 0 for a file.
         duration_s: wall-clock seconds from start to the last frame written.
         fps: written frames per second after warm-up, over n-1 intervals; None for fewer than two.
-        stages: latency of "capture" (live: mostly waiting for the camera), "process", what `inner_stages` named,
-            "write", and "latency", from the moment a frame was captured to the moment it was written.
+        stages: latency of "capture" (live: mostly waiting for the camera), "process" or the stages given in its place,
+            what they named inside, "write", and "latency", from the moment a frame was captured to the moment it was
+            written.
         cpu_s: processor seconds of the whole process, all threads; over duration_s it is the cores kept busy.
         was_stopped: ended by the stop signal rather than by the source.
         notes: what source and sink could not read or keep.
@@ -81,20 +100,20 @@ class _Captured(NamedTuple):
     at_ns: int
 
 
-class _Processed(NamedTuple):
-    bgr: np.ndarray
-    frame: Frame
-    captured_at_ns: int
+class _Made(NamedTuple):
+    made: Any  # of the last stage: the picture
+    captured: _Captured
 
 
 def run_pipeline(
     source: Source,
-    process: Callable[[Frame], np.ndarray],
+    process: Callable[[Frame], np.ndarray] | Sequence[Stage],
     sink: Sink,
     *,
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     inner_stages: Callable[[], Mapping[str, float]] | None = None,
+    least_interval_s: Callable[[], float] | None = None,
     warmup_frames: int = 5,
 ) -> PipelineReport:
     """Runs every frame of the source through `process` into the sink, until the source ends or `stop` is set.
@@ -103,15 +122,19 @@ def run_pipeline(
     it was. Stopped or not, no thread outlives the call, but one that hangs in a device for STOP_WAIT_S.
 
     Args:
-        process: makes the (H, W, 3) uint8 BGR picture to write of a frame; called in one thread, in order.
+        process: makes the (H, W, 3) uint8 BGR picture to write of a frame; called in one thread, in order. Or the
+            stages that do so one after the other, each in a thread of its own.
         stop: set it, from any thread or signal handler, to end the run early; what is processed is still written.
         on_progress: called in the caller's thread, at most every PROGRESS_EVERY_S seconds, and at the end.
-        inner_stages: called after each `process`, in its thread; milliseconds by name, reported as "process/name".
+        inner_stages: of a single `process`, as Stage.inner_ms.
+        least_interval_s: called before a frame is taken for processing: the seconds that shall lie between two of them.
+            Live, the frames that come meanwhile are dropped; a file is processed no faster.
         warmup_frames: how many first frames the latencies and the rate tell apart.
 
     Raises: DeviceError when a stage hangs; whatever source, process, sink or on_progress raise.
     """
-    run = _Run(source, process, inner_stages, StageClock(warmup_frames), stop or threading.Event())
+    stages = (Stage("process", process, inner_stages),) if callable(process) else tuple(process)
+    run = _Run(source, stages, least_interval_s, StageClock(warmup_frames), stop or threading.Event())
     written = _Writer(source, sink, run, on_progress)
     cpu_before_s = time.process_time()
     try:
@@ -134,13 +157,13 @@ def run_pipeline(
 
 
 class _Run:
-    """The two threads that `run_pipeline` owns, the boxes between them, and the first error of any of them."""
+    """The threads that `run_pipeline` owns, the boxes between them, and the first error of any of them."""
 
     def __init__(
         self,
         source: Source,
-        process: Callable[[Frame], np.ndarray],
-        inner_stages: Callable[[], Mapping[str, float]] | None,
+        stages: tuple[Stage, ...],
+        least_interval_s: Callable[[], float] | None,
         clock: StageClock,
         stop: threading.Event,
     ) -> None:
@@ -150,13 +173,19 @@ class _Run:
         self.stuck_stage: str | None = None
         self.to_process: Mailbox[_Captured] = NewestMailbox() if source.is_live else OrderedMailbox()
         # Live, one waiting picture: more would only be older ones.
-        self.to_write: Mailbox[_Processed] = OrderedMailbox(capacity=1 if source.is_live else 4)
-        self._source, self._process, self._inner_stages = source, process, inner_stages
+        self.to_write: Mailbox[_Made] = OrderedMailbox(capacity=1 if source.is_live else 4)
+        between: list[Mailbox[_Made]] = [OrderedMailbox(capacity=1) for _ in stages[1:]]
+        self._boxes: tuple[Mailbox[Any], ...] = (self.to_process, *between, self.to_write)
+        self._source, self._least_interval_s = source, least_interval_s
+        self._taken_s = float("-inf")
         self._error_lock = threading.Lock()
+        works: list[tuple[str, Callable[[], None]]] = [("capture", self._capture)]
+        for place, stage in enumerate(stages):
+            works.append((stage.name, functools.partial(self._run_stage, stage, place)))
         # Daemons: a camera driver that never returns must not keep the program from ending.
         self._threads = [
             threading.Thread(target=self._guard, args=(work,), name=f"video-{name}", daemon=True)
-            for name, work in (("capture", self._capture), ("process", self._process_all))
+            for name, work in works
         ]
 
     def start(self) -> None:
@@ -169,9 +198,8 @@ class _Run:
         self.to_process.abort()
 
     def end(self) -> None:
-        """Wakes and joins both threads, waiting no longer than STOP_WAIT_S for both."""
-        self.to_process.abort()
-        self.to_write.abort()
+        """Wakes and joins the threads, waiting no longer than STOP_WAIT_S for all."""
+        self._abort()
         deadline_s = time.monotonic() + STOP_WAIT_S
         for thread in self._threads:
             if thread.ident is not None:
@@ -188,8 +216,11 @@ class _Run:
             with self._error_lock:
                 if self.error is None:
                     self.error = error
-            self.to_process.abort()
-            self.to_write.abort()
+            self._abort()
+
+    def _abort(self) -> None:
+        for box in self._boxes:
+            box.abort()
 
     def _capture(self) -> None:
         frames = iter(self._source)
@@ -204,21 +235,36 @@ class _Run:
             self.to_process.put(_Captured(frame, now_ns))
         self.to_process.close()
 
-    def _process_all(self) -> None:
+    def _run_stage(self, stage: Stage, place: int) -> None:
+        """Takes from the box before the stage, gives to the one behind it, until the former ends."""
+        before, behind = self._boxes[place], self._boxes[place + 1]
+        is_first = place == 0
         while True:
             try:
-                captured = self.to_process.take(timeout_s=STOP_WAIT_S)
+                if is_first:
+                    self._keep_interval()
+                if self._source.is_live:  # a frame taken now would only grow old before the next stage takes it
+                    behind.wait_for_room()
+                came = before.take(timeout_s=STOP_WAIT_S)
             except MailboxEmpty:
                 continue  # a slow source; an abort or close would have ended the wait
             except MailboxEnded:
-                self.to_write.close()
+                behind.close()
                 return
-            with self.clock.measure("process"):
-                bgr = self._process(captured.frame)
-            if self._inner_stages is not None:
-                for name, duration_ms in self._inner_stages().items():
-                    self.clock.add(f"process/{name}", duration_ms)
-            self.to_write.put(_Processed(bgr, captured.frame, captured.at_ns))
+            with self.clock.measure(stage.name):
+                made = stage.run(came.frame if is_first else came.made)
+            if stage.inner_ms is not None:
+                for name, duration_ms in stage.inner_ms().items():
+                    self.clock.add(f"{stage.name}/{name}", duration_ms)
+            behind.put(_Made(made, came if is_first else came.captured))
+
+    def _keep_interval(self) -> None:
+        """Waits until the next frame may be taken; a stop ends the wait."""
+        if self._least_interval_s is None:
+            return
+        due_s = self._taken_s + self._least_interval_s()
+        self.stop.wait(max(0.0, due_s - time.perf_counter()))
+        self._taken_s = time.perf_counter()
 
 
 class _Writer:
@@ -248,8 +294,9 @@ class _Writer:
             except MailboxEnded:
                 return
             with self._run.clock.measure("write"):
-                self._sink.write(done.bgr, done.frame.time_s, done.frame.name)
-            self._run.clock.add("latency", (time.perf_counter_ns() - done.captured_at_ns) / 1e6)
+                frame = done.captured.frame
+                self._sink.write(done.made, frame.time_s, frame.name)
+            self._run.clock.add("latency", (time.perf_counter_ns() - done.captured.at_ns) / 1e6)
             self.times_s.append(time.perf_counter())
             self._recent.tick()
             self.report_progress()

@@ -79,6 +79,30 @@ def test_abort_wakes_a_giver_that_waits_for_room() -> None:
     assert seen == ["ended"]
 
 
+def test_room_is_waited_for_until_the_taker_makes_it_or_the_box_ends() -> None:
+    box, seen = OrderedMailbox(capacity=1), []
+    box.wait_for_room()
+    box.put(0)
+
+    def wait() -> None:
+        try:
+            box.wait_for_room()
+            seen.append("room")
+            box.put(1)
+            box.wait_for_room()
+        except MailboxEnded:
+            seen.append("ended")
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    assert box.take(WAIT_S) == 0
+    while not seen:
+        assert waiter.is_alive()
+    box.abort()
+    waiter.join(WAIT_S)
+    assert seen == ["room", "ended"]
+
+
 @given(st.lists(st.integers(), min_size=1))
 def test_newest_keeps_the_last_and_counts_the_rest(items) -> None:
     box = NewestMailbox()

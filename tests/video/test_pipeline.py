@@ -14,7 +14,7 @@ import pytest
 from edge_deeplab.errors import DeviceError
 from edge_deeplab.video import pipeline
 from edge_deeplab.video.frames import Frame, MediaFacts
-from edge_deeplab.video.pipeline import Progress, run_pipeline
+from edge_deeplab.video.pipeline import Progress, Stage, run_pipeline
 from edge_deeplab.video.sink import NullSink
 
 WAIT_S = 10.0
@@ -85,6 +85,92 @@ def breaking_at(place: int) -> Callable[..., np.ndarray]:
 
 def video_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("video-")]
+
+
+def handing_on_twice(second: Callable[..., np.ndarray]) -> tuple[Stage, Stage]:
+    """Two stages, "infer" and "compose", with something of the first carried to the second."""
+    return Stage("infer", lambda frame: (frame, frame.index)), Stage("compose", lambda made: second(made[0]))
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+@pytest.mark.parametrize("place", ["first", "second"])
+def test_an_error_in_any_of_several_stages_reaches_the_caller(place, is_live) -> None:
+    broken, source = breaking_at(20), CountingSource(10**9, is_live=is_live)
+    stages = handing_on_twice(broken if place == "second" else hand_on)
+    if place == "first":
+        stages = (Stage("infer", broken), Stage("compose", lambda made: made))
+    with pytest.raises(BrokenStageError):
+        run_pipeline(source, stages, RememberingSink())
+    assert not video_threads()
+
+
+def test_several_stages_lose_nothing_keep_order_and_are_timed_by_name() -> None:
+    sink, count = RememberingSink(), 100
+    infer, compose = handing_on_twice(hand_on)
+    stages = (Stage(infer.name, infer.run, lambda: {"invoke": 3.0}), compose)
+    report = run_pipeline(CountingSource(count), stages, sink)
+    assert sink.values == list(range(count)) and report.dropped == 0
+    assert set(report.stages) == {"capture", "infer", "infer/invoke", "compose", "write", "latency"}
+    assert report.stages["infer/invoke"].median_ms == 3.0 and report.stages["compose"].count == count - 5
+
+
+def test_several_stages_work_at_different_frames_at_once() -> None:
+    """Capture, both stages and write wait for one another, which only succeeds when all are under way."""
+    meeting = threading.Barrier(4)
+
+    def meet_at(place: int) -> Callable[[int], None]:
+        return lambda index: None if index != place else (meeting.wait(WAIT_S), None)[1]
+
+    def infer(frame: Frame) -> Frame:
+        meet_at(3)(frame.index)
+        return frame
+
+    def compose(frame: Frame) -> np.ndarray:
+        meet_at(2)(frame.index)
+        return frame.bgr
+
+    stages = (Stage("infer", infer), Stage("compose", compose))
+    report = run_pipeline(CountingSource(10, gate=meet_at(5)), stages, RememberingSink(meet_at(1)))
+    assert report.frames == 10
+
+
+def test_live_no_stage_takes_a_frame_before_there_is_room_for_what_it_makes() -> None:
+    """While the sink is stuck on the first frame at most three more are taken: one a stage could hand on, one a box."""
+    captured_all, taken, count = threading.Event(), [], 200
+    quiet = threading.Event()
+
+    def gate(index: int) -> None:
+        quiet.wait(0.001)  # time for the stages to take what they would take
+        if index == count - 1:
+            captured_all.set()
+
+    def process(frame: Frame) -> np.ndarray:
+        taken.append(frame.index)
+        return frame.bgr
+
+    sink = RememberingSink(lambda index: captured_all.wait(WAIT_S))
+    run_pipeline(CountingSource(count, is_live=True, gate=gate), process, sink)
+    assert len(taken) <= 4 and taken[-1] == count - 1, "what is shown last is the newest frame there was"
+
+
+def test_an_interval_is_kept_and_a_file_loses_nothing_by_it() -> None:
+    asked, sink = [], RememberingSink()
+
+    def interval_s() -> float:
+        asked.append(1)
+        return 0.002
+
+    report = run_pipeline(CountingSource(20), hand_on, sink, least_interval_s=interval_s)
+    assert sink.values == list(range(20)) and len(asked) >= 20
+    assert report.duration_s >= 18 * 0.002
+
+
+def test_a_stop_ends_the_wait_of_an_interval() -> None:
+    stop, started_s = threading.Event(), time.monotonic()
+    sink = RememberingSink(lambda index: stop.set())
+    report = run_pipeline(CountingSource(10**9), hand_on, sink, stop=stop, least_interval_s=lambda: 1000.0)
+    assert report.was_stopped and report.frames == 1
+    assert time.monotonic() - started_s < WAIT_S
 
 
 @pytest.mark.parametrize("is_live", [False, True])
