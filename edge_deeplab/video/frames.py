@@ -29,12 +29,14 @@ class Frame:
             goes backwards.
         bgr: (H, W, 3) uint8, BGR, upright.
         name: the file's stem where each frame is a file of its own, else empty.
+        captured_ns: time.perf_counter_ns() when the camera, the network or the decoder had given it; 0 when unknown.
     """
 
     index: int
     time_s: float
     bgr: np.ndarray = field(repr=False)
     name: str = ""
+    captured_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ import numpy as np
 from edge_deeplab.errors import DeviceError
 from edge_deeplab.video.frames import Frame, Sink, Source
 from edge_deeplab.video.mailbox import Mailbox, MailboxEmpty, MailboxEnded, NewestMailbox, OrderedMailbox
-from edge_deeplab.video.timing import RecentRate, StageClock, StageTiming, rate_over
+from edge_deeplab.video.timing import RecentMedian, RecentRate, StageClock, StageTiming, SteadyRate
 
 STOP_POLL_S = 0.05  # how late a stop from a signal handler may be seen; too short only costs processor time
 STOP_WAIT_S = 10.0  # longer than any read of ours may block (streams and cameras give up after 5 s)
@@ -58,6 +57,8 @@ class Progress:
         elapsed_s: seconds since the run began.
         fps: frames written per second lately; None before the second one.
         left_s: seconds left at the rate so far; None when unknown.
+        latency_ms: milliseconds from a frame's capture to the end of its writing, the median of the last ones; None
+            before the first.
     """
 
     frames: int
@@ -66,6 +67,7 @@ class Progress:
     elapsed_s: float
     fps: float | None
     left_s: float | None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ def run_pipeline(
     """
     stages = (Stage("process", process, inner_stages),) if callable(process) else tuple(process)
     run = _Run(source, stages, least_interval_s, StageClock(warmup_frames), stop or threading.Event())
-    written = _Writer(source, sink, run, on_progress)
+    written = _Writer(source, sink, run, on_progress, SteadyRate(warmup_frames))
     cpu_before_s = time.process_time()
     try:
         run.start()
@@ -150,8 +152,8 @@ def run_pipeline(
         sink.finish()
     written.report_progress(is_last=True)
     return PipelineReport(
-        frames=len(written.times_s), dropped=run.to_process.dropped, duration_s=written.duration_s(),
-        fps=rate_over(written.times_s, warmup_frames=warmup_frames), stages=run.clock.summary(),
+        frames=written.rate.count, dropped=run.to_process.dropped, duration_s=written.duration_s(),
+        fps=written.rate.per_second(), stages=run.clock.summary(),
         cpu_s=time.process_time() - cpu_before_s, was_stopped=run.was_stopped, notes=(*source.notes, *sink.notes),
     )  # fmt: skip
 
@@ -232,7 +234,7 @@ class _Run:
                 break
             now_ns = time.perf_counter_ns()
             self.clock.add("capture", (now_ns - started_ns) / 1e6)
-            self.to_process.put(_Captured(frame, now_ns))
+            self.to_process.put(_Captured(frame, frame.captured_ns or now_ns))
         self.to_process.close()
 
     def _run_stage(self, stage: Stage, place: int) -> None:
@@ -270,9 +272,12 @@ class _Run:
 class _Writer:
     """The caller's thread: takes what is processed, writes it, tells of it."""
 
-    def __init__(self, source: Source, sink: Sink, run: _Run, on_progress: Callable[[Progress], None] | None) -> None:
-        self.times_s = array("d")
-        self._recent = RecentRate()
+    def __init__(
+        self, source: Source, sink: Sink, run: _Run, on_progress: Callable[[Progress], None] | None, rate: SteadyRate
+    ) -> None:
+        self.rate = rate
+        self._whole = SteadyRate()
+        self._recent, self._latency_ms = RecentRate(), RecentMedian()
         self._sink, self._run, self._on_progress = sink, run, on_progress
         self._total = source.frame_count
         self._started_s = time.perf_counter()
@@ -296,25 +301,32 @@ class _Writer:
             with self._run.clock.measure("write"):
                 frame = done.captured.frame
                 self._sink.write(done.made, frame.time_s, frame.name)
-            self._run.clock.add("latency", (time.perf_counter_ns() - done.captured.at_ns) / 1e6)
-            self.times_s.append(time.perf_counter())
-            self._recent.tick()
+            self._count(done.captured.at_ns)
             self.report_progress()
 
     def duration_s(self) -> float:
-        return (self.times_s[-1] if self.times_s else time.perf_counter()) - self._started_s
+        return (time.perf_counter() if self.rate.last_s is None else self.rate.last_s) - self._started_s
+
+    def _count(self, captured_at_ns: int) -> None:
+        now_s, latency_ms = time.perf_counter(), (time.perf_counter_ns() - captured_at_ns) / 1e6
+        self._run.clock.add("latency", latency_ms)
+        self._latency_ms.add(latency_ms)
+        self.rate.tick(now_s)
+        self._whole.tick(now_s)
+        self._recent.tick()
 
     def report_progress(self, *, is_last: bool = False) -> None:
         now_s = time.perf_counter()
         if self._on_progress is None or (now_s - self._told_s < PROGRESS_EVERY_S and not is_last):
             return
         self._told_s = now_s
-        overall = rate_over(self.times_s)
-        left = None if self._total is None else max(0, self._total - len(self.times_s))
+        overall = self._whole.per_second()
+        left = None if self._total is None else max(0, self._total - self.rate.count)
         self._on_progress(
             Progress(
-                frames=len(self.times_s), total=self._total, dropped=self._run.to_process.dropped,
+                frames=self.rate.count, total=self._total, dropped=self._run.to_process.dropped,
                 elapsed_s=now_s - self._started_s, fps=self._recent.per_second(),
                 left_s=left / overall if left is not None and overall else None,
+                latency_ms=self._latency_ms.median(),
             )
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -305,6 +306,21 @@ def test_progress_comes_at_a_bounded_rate_and_at_the_end(monkeypatch) -> None:
     assert (told[-1].frames, told[-1].total, told[-1].left_s) == (2000, 2000, 0.0)
     assert told[-1].fps is not None and told[-1].fps > 0
     assert all(one.left_s is None or one.left_s >= 0 for one in told)
+    assert told[-1].latency_ms is not None and told[-1].latency_ms >= 0
+
+
+def test_latency_begins_when_the_source_says_the_frame_was_captured() -> None:
+    earlier_ns = 5 * 10**9
+
+    class Late(CountingSource):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield dataclasses.replace(frame, captured_ns=time.perf_counter_ns() - earlier_ns)
+
+    told: list[Progress] = []
+    report = run_pipeline(Late(12), hand_on, RememberingSink(), on_progress=told.append)
+    assert report.stages["latency"].median_ms >= earlier_ns / 1e6
+    assert told[-1].latency_ms is not None and told[-1].latency_ms >= earlier_ns / 1e6
 
 
 def test_stages_overlap() -> None:
