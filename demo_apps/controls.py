@@ -5,19 +5,28 @@
     settings.update(lambda now: now.with_compositing(strength=0.8))          # any thread
     settings.read().compositing                                              # the thread that composes, once a frame
 
-Neither numpy nor OpenCV is imported here, and no key is known: keys.py says which key changes what.
+A `Control` is one thing a person may change: a name, its keys, and a pure function from settings to settings. The
+window and the page in the browser offer the same ones.
+
+    controls = portrait_controls(backgrounds)
+    settings.update(controls[0].change)
+
+Neither numpy nor OpenCV is imported here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from edge_deeplab.compositing.options import CompositingOptions, OverlayOptions
+from edge_deeplab.compositing.options import Background, CompositingOptions, OverlayOptions
 from edge_deeplab.recipe import check, setting
+
+STEP = 0.1  # of blur and opacity, one press of a key
+SPLIT_STEP = 0.05
 
 View = Literal["result", "mask", "split", "source"]
 
@@ -80,3 +89,110 @@ class LiveSettings:
         with self._changing:
             self._settings = change(self._settings)
             return self._settings
+
+
+@dataclass(frozen=True)
+class Control:
+    """One thing a person may change while the program runs.
+
+    Attributes:
+        name: what it does, in a few words; the browser's button and the help line.
+        keys: of the window, any of which does it; as WindowSink names them.
+        change: the settings after it.
+        tells: what holds then, in a few words.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    change: Callable[[Settings], Settings]
+    tells: Callable[[Settings], str]
+
+
+@dataclass(frozen=True)
+class BackgroundChoice:
+    """One of the backgrounds that a key goes through.
+
+    Attributes:
+        name: as the user gave it.
+        background: None blurs the frame's own.
+    """
+
+    name: str
+    background: Background | None
+
+
+def portrait_controls(backgrounds: Sequence[BackgroundChoice] = ()) -> tuple[Control, ...]:
+    """What may be changed of a person before a background; the backgrounds are gone through in their order."""
+    blur = (
+        Control("more blur", ("+", "="), lambda now: _blurred(now, +STEP), _blur_text),
+        Control("less blur", ("-", "_"), lambda now: _blurred(now, -STEP), _blur_text),
+    )
+    choices = tuple(backgrounds)
+    if len(choices) < 2:
+        return (*blur, *_VIEW_CONTROLS)
+
+    def place(now: Settings) -> int:
+        return next((i for i, one in enumerate(choices) if one.background is now.compositing.background), -1)
+
+    following = Control(
+        "next background", ("b",),
+        lambda now: now.with_compositing(background=choices[(place(now) + 1) % len(choices)].background),
+        lambda now: f"background {choices[place(now)].name}",
+    )  # fmt: skip
+    return (*blur, following, *_VIEW_CONTROLS)
+
+
+def class_controls() -> tuple[Control, ...]:
+    """What may be changed of classes drawn over a frame."""
+    return (
+        Control("stronger colours", ("+", "="), lambda now: _coloured(now, +STEP), _opacity_text),
+        Control("fainter colours", ("-", "_"), lambda now: _coloured(now, -STEP), _opacity_text),
+        *_VIEW_CONTROLS,
+    )
+
+
+def _blurred(now: Settings, step: float) -> Settings:
+    return now.with_compositing(strength=_stepped(now.compositing.strength, step))
+
+
+def _coloured(now: Settings, step: float) -> Settings:
+    return now.with_overlay(opacity=_stepped(now.overlay.opacity, step))
+
+
+def _stepped(value: float, step: float) -> float:
+    """Rounded, so that ten steps up and ten down end where they began."""
+    return round(min(1.0, max(0.0, value + step)), 4)
+
+
+def _blur_text(now: Settings) -> str:
+    return f"blur {now.compositing.strength:.0%}"
+
+
+def _opacity_text(now: Settings) -> str:
+    return f"colours {now.overlay.opacity:.0%}"
+
+
+def _toggled(view: View) -> Callable[[Settings], Settings]:
+    return lambda now: dataclasses.replace(now, view="result" if now.view == view else view)
+
+
+def _split_moved(step: float) -> Callable[[Settings], Settings]:
+    return lambda now: dataclasses.replace(now, view="split", split_at=_stepped(now.split_at, step))
+
+
+def _view_text(now: Settings) -> str:
+    names = {"result": "result", "mask": "mask", "split": "before and after", "source": "as it came"}
+    return names[now.view]
+
+
+_VIEW_CONTROLS = (
+    Control("before and after", ("c",), _toggled("split"), _view_text),
+    Control("its border to the left", (",", "<", "left"), _split_moved(-SPLIT_STEP), _view_text),
+    Control("its border to the right", (".", ">", "right"), _split_moved(+SPLIT_STEP), _view_text),
+    Control("mask", ("m",), _toggled("mask"), _view_text),
+    Control("as it came", ("o",), _toggled("source"), _view_text),
+    Control(
+        "mirror", ("f",), lambda now: dataclasses.replace(now, mirrors=not now.mirrors),
+        lambda now: "mirrored" if now.mirrors else "not mirrored",
+    ),
+)  # fmt: skip
