@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edge_deeplab.cli.compositing_options import compositing_options
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.live_program import (
     foreign_manifest,
@@ -21,26 +22,14 @@ from edge_deeplab.demo_apps.options import LiveOptions, PortraitOptions
 @live_options
 @setting_option(PortraitOptions, "model", "--model", metavar="MODEL")
 @setting_option(PortraitOptions, "background", "--background", metavar="WHAT")
-@setting_option(CompositingOptions, "strength", "--strength")
-@setting_option(CompositingOptions, "smoothing", "--smoothing")
-@setting_option(CompositingOptions, "least_person", "--least-person")
-@setting_option(CompositingOptions, "refines_edges", "--refine-edges/--no-refine-edges", "refines_edges")
-@setting_option(CompositingOptions, "cleans_edges", "--clean-edges/--no-clean-edges", "cleans_edges")
-@setting_option(CompositingOptions, "edge_softness", "--edge-softness")
-@setting_option(CompositingOptions, "edge_level", "--edge-level")
+@compositing_options
 @foreign_options
 def command(
     live: LiveOptions,
     as_json: bool,
     model: str,
     background: str,
-    strength: float,
-    smoothing: float,
-    least_person: float,
-    refines_edges: bool,
-    cleans_edges: bool,
-    edge_softness: float,
-    edge_level: float,
+    compositing: CompositingOptions,
     facts: ForeignFacts,
 ) -> None:
     """Put a person before a blurred or another background.
@@ -52,14 +41,11 @@ def command(
     \b
     edge-deeplab blur
     edge-deeplab blur --source talk.mp4 --output blurred.mp4 --strength 0.8
+    edge-deeplab blur --source talk.mp4 --output bokeh.mp4 --blur-style lens
     edge-deeplab blur --source me.jpg --output me-on-navy.png --background navy
     """
     from edge_deeplab.demo_apps.portrait import run_portrait
 
-    compositing = CompositingOptions(
-        strength=strength, smoothing=smoothing, least_person=least_person, refines_edges=refines_edges,
-        cleans_edges=cleans_edges, edge_softness=edge_softness, edge_level=edge_level,
-    )  # fmt: skip
     options = PortraitOptions(model=model, background=background, live=live, compositing=compositing)
     manifest = foreign_manifest(model, facts)
     report = run_portrait(options, manifest=manifest, on_open=say_source, on_progress=say_progress)

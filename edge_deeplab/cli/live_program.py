@@ -58,6 +58,8 @@ def setting_option(cls: type, key: str, *names: str, **extra: Any) -> Callable[.
     kind: Any = item.type
     if kind is bool:
         kind = None
+    elif item.choices is not None:
+        kind = click.Choice(item.choices)
     elif item.low is not None and item.high is not None and "type" not in extra:
         whole = isinstance(item.low, int) and isinstance(item.high, int) and isinstance(item.default, int | None)
         kind = click.IntRange(int(item.low), int(item.high)) if whole else click.FloatRange(item.low, item.high)

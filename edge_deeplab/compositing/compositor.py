@@ -17,6 +17,7 @@ from edge_deeplab.compositing.blending import Blender, alpha_curve
 from edge_deeplab.compositing.blur import LOW_SIDE, BackgroundBlur
 from edge_deeplab.compositing.buffers import Buffers
 from edge_deeplab.compositing.islands import IslandDropper
+from edge_deeplab.compositing.lens import LensBlur
 from edge_deeplab.compositing.options import CompositingOptions
 from edge_deeplab.compositing.smoothing import MatteSmoother
 from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
@@ -68,6 +69,7 @@ class PortraitCompositor:
         self._smoother = MatteSmoother(options.smoothing)
         self._upsampler = GuidedUpsampler()
         self._blur = BackgroundBlur(options.strength)
+        self._lens = LensBlur(options.strength)
         self._clean = BackgroundBlur(CLEAN_STRENGTH)
         self._blender = Blender()
         self._pyramid: Pyramid | None = None
@@ -85,7 +87,9 @@ class PortraitCompositor:
         self._options = options
         self._dropper.least_share = options.least_person
         self._smoother.strength = options.smoothing
-        self._blur.strength = options.strength
+        self._blur.strength = self._lens.strength = options.strength
+        self._lens.shape, self._lens.highlights = options.aperture, options.highlights
+        self._lens.low_side = options.working_side
         self._curve = alpha_curve(options.edge_softness, options.edge_level)
 
     @property
@@ -138,7 +142,7 @@ class PortraitCompositor:
             cv2.resize(edge_alpha, frame_wh, dst=self._alpha, interpolation=cv2.INTER_LINEAR)
         clock.mark("upsample")
 
-        background = self._background(frame_bgr, low_bgr, edge_alpha, time_s)
+        background = self._background(frame_bgr, edge_bgr, low_bgr, edge_alpha, time_s)
         clock.mark("background")
 
         picture = np.empty_like(frame_bgr) if out is None else out
@@ -172,7 +176,7 @@ class PortraitCompositor:
         return self._enlarged(self._clean.blur(coarse_bgr, edge_alpha))
 
     def _background(
-        self, frame_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray, time_s: float
+        self, frame_bgr: np.ndarray, edge_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray, time_s: float
     ) -> np.ndarray:
         """(H, W, 3) uint8: what stands behind the person; the frame itself where nothing is to be done."""
         assert self._pyramid is not None
@@ -180,6 +184,8 @@ class PortraitCompositor:
             return self.options.background.at(self._pyramid.frame_wh, time_s)
         if self.options.strength == 0.0:
             return frame_bgr
+        if self.options.blur_style == "lens":
+            return self._enlarged(self._lens.blur(edge_bgr, edge_alpha))
         return self._enlarged(self._blur.blur(low_bgr, edge_alpha))
 
     def _shrunk(self, name: str, picture: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -6,12 +6,15 @@ Neither numpy nor OpenCV is imported here, so that a command line can read the d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge_deeplab.recipe import check, setting
 
 if TYPE_CHECKING:
     import numpy as np
+
+BlurStyle = Literal["soft", "lens"]
+Aperture = Literal["disc", "pentagon", "hexagon", "octagon"]
 
 
 class Background(Protocol):
@@ -35,6 +38,9 @@ class CompositingOptions:
 
     Attributes:
         background: what stands behind the person; None blurs the frame's own background.
+        blur_style: "soft" (blur.BackgroundBlur) or "lens" (lens.LensBlur), which turns points of light into discs.
+        aperture: the shape of those discs.
+        highlights: how much the brightest pixels stand out in them.
         strength: of the blur; its standard deviation is this share of blur.MAX_SIGMA_SHARE of the frame's diagonal.
             0 shows the frame as it came.
         smoothing: weight of the past matte where nothing moves (smoothing.MatteSmoother). 0 is off.
@@ -54,6 +60,9 @@ class CompositingOptions:
 
     background: Background | None = None
     strength: float = setting(0.5, low=0.0, high=1.0, help="blur of the background, 0 (none) to 1")
+    blur_style: BlurStyle = setting("soft", help="soft, or lens: out of focus as a camera's lens shows it")
+    aperture: Aperture = setting("disc", help="shape of a point of light in the lens style")
+    highlights: float = setting(0.5, low=0.0, high=1.0, help="how far lights stand out in the lens style, 0 to 1")
     smoothing: float = setting(0.7, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95")
     least_person: float = setting(
         0.25, low=0.0, high=1.0, help="smallest island kept as a person, as a share of the largest; 0 keeps all"
