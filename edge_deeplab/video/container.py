@@ -20,6 +20,7 @@ import numpy as np
 
 from edge_deeplab.errors import InputError, MissingExtraError
 from edge_deeplab.video.frames import Frame, MediaFacts, fine_time_base, rate_from_float, rate_text
+from edge_deeplab.video.letterbox import letterbox
 from edge_deeplab.video.source_life import SourceLife
 
 if TYPE_CHECKING:
@@ -186,12 +187,11 @@ class PyavVideoSource(SourceLife):
         return time_s
 
     def _to_bgr(self, picture: VideoFrame) -> np.ndarray:
-        self._resized += (picture.width, picture.height) != self._wh
         guess_709 = picture.colorspace == UNSPECIFIED and min(self._wh) >= 720  # what players assume too
-        converted = picture.reformat(
-            width=self._wh[0], height=self._wh[1], format="bgr24", src_colorspace="ITU709" if guess_709 else None
-        )
-        bgr = converted.to_ndarray()
+        bgr = picture.reformat(format="bgr24", src_colorspace="ITU709" if guess_709 else None).to_ndarray()
+        if (picture.width, picture.height) != self._wh:
+            self._resized += 1
+            bgr = letterbox(bgr, self._wh)
         return cv2.rotate(bgr, QUARTER_TURNS[self._turns]) if self._turns else bgr
 
     def _count_from_duration(self) -> int | None:
@@ -231,7 +231,7 @@ class PyavVideoSource(SourceLife):
         if self._resized:
             width, height = self._wh
             self.notes.append(
-                f"{self._path}: changes its size; {self._resized} frames were brought to {width}x{height}"
+                f"{self._path}: changes its size; {self._resized} frames were fitted into {width}x{height}"
             )
         said_s = self._duration_s()
         if said_s is not None and float(said_s) - end_s > ENDS_EARLY_S:

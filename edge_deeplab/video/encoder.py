@@ -66,7 +66,7 @@ class PyavVideoSink(SinkLife):
     def _write(self, frame_bgr: np.ndarray, time_s: float, name: str) -> None:
         import av
 
-        self._refuse_other_size(frame_bgr)
+        frame_bgr = self._fit_to_first(frame_bgr)
         try:
             if self._container is None:
                 self._open(frame_bgr)

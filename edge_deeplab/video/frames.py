@@ -65,7 +65,8 @@ class Source(Protocol):
     Attributes:
         is_live: frames come at the world's pace, so a slow receiver must skip some.
         fps: nominal frames per second, exact where a file says so; None when unknown.
-        size_wh: width and height of every frame in pixels, after rotation.
+        size_wh: width and height of the frames in pixels, after rotation. A file keeps to it; a folder's pictures and
+            a live stream may change.
         frame_count: how many frames will come, as the file says; None when unknown or endless.
         media: what a sink needs to keep what the file carries.
         notes: one line each for what could not be had as asked or read; complete once iteration ended.
@@ -110,7 +111,10 @@ class Sink(Protocol):
     notes: list[str]
 
     def write(self, frame_bgr: np.ndarray, time_s: float, name: str = "") -> None:
-        """Takes the next frame: (H, W, 3) uint8 BGR, every one of the first one's size. Raises OutputError."""
+        """Takes the next frame: (H, W, 3) uint8 BGR. Raises OutputError.
+
+        An output that has one size, such as a video file, takes the first frame's and fits others into it.
+        """
         ...
 
     def finish(self) -> None:

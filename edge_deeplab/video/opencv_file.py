@@ -117,7 +117,7 @@ class OpencvVideoSink(SinkLife):
         return f"video {self._pending.path} ({rate_text(self._fps)}, written by OpenCV)"
 
     def _write(self, frame_bgr: np.ndarray, time_s: float, name: str) -> None:
-        self._refuse_other_size(frame_bgr)
+        frame_bgr = self._fit_to_first(frame_bgr)
         height, width = frame_bgr.shape[:2]
         if self._writer is None:
             self._began_s = time_s

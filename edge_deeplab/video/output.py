@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 
 from edge_deeplab.errors import DeviceError, EdgeDeepLabError, OutputError
+from edge_deeplab.video.letterbox import letterbox
 
 # Left by one of these, a sink keeps what was recorded: the user pressed Ctrl-C, or the camera went away.
 KEPT_AFTER = (KeyboardInterrupt, SystemExit, GeneratorExit, DeviceError)
@@ -95,7 +96,10 @@ class SinkLife:
         self._frame_shape: tuple[int, ...] | None = None
 
     def write(self, frame_bgr: np.ndarray, time_s: float, name: str = "") -> None:
-        """Takes the next frame: (H, W, 3) uint8 BGR, every one of the first one's size. Raises OutputError."""
+        """Takes the next frame: (H, W, 3) uint8 BGR. Raises OutputError.
+
+        An output that has one size, such as a video file, takes the first frame's and fits others into it.
+        """
         if not self._is_open:
             raise OutputError(f"{self.describe()}: is closed")
         if frame_bgr.dtype != np.uint8 or frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3:
@@ -151,14 +155,13 @@ class SinkLife:
 
     def _discard(self) -> None: ...
 
-    def _refuse_other_size(self, frame_bgr: np.ndarray) -> None:
-        """For a sink whose file has one size: OutputError when a frame differs from the first one."""
-        if frame_bgr.shape != self._frame_shape:
-            raise OutputError(
-                f"{self.describe()}: a frame of another size came", came=_size_text(frame_bgr.shape),
-                allowed=_size_text(self._frame_shape or ()),
-            )  # fmt: skip
-
-
-def _size_text(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
+    def _fit_to_first(self, frame_bgr: np.ndarray) -> np.ndarray:
+        """For a sink whose output has one size: a frame of another one is letterboxed to the first one's, and noted."""
+        assert self._frame_shape is not None
+        if frame_bgr.shape == self._frame_shape:
+            return frame_bgr
+        height, width = self._frame_shape[:2]
+        note = f"{self.describe()}: frames of other sizes came; they were fitted into {width}x{height}"
+        if note not in self.notes:
+            self.notes.append(note)
+        return letterbox(frame_bgr, (width, height))

@@ -138,11 +138,24 @@ def test_clips_strung_together_keep_every_frame_and_a_clock_that_runs_on(tmp_pat
     large = clip_maker(tmp_path / "b.ts", sound="aac", count=20, size_wh=(128, 96))
     (tmp_path / "in.ts").write_bytes(small.read_bytes() + large.read_bytes())
     notes = through(tmp_path / "in.ts", tmp_path / "out.mp4")
-    assert any("jumps back" in note for note in notes) and any("brought to 64x48" in note for note in notes)
+    assert any("jumps back" in note for note in notes) and any("fitted into 64x48" in note for note in notes)
     with PyavVideoSource(tmp_path / "out.mp4") as source:
         frames = list(source)
     assert [read_code(frame.bgr) for frame in frames] == [*range(20), *range(20)]
     assert [frame.time_s for frame in frames] == pytest.approx([index / 30 for index in range(40)], abs=0.04)
+
+
+def test_a_file_that_changes_its_shape_keeps_people_as_they_are(tmp_path, clip_maker) -> None:
+    def bright(_: int) -> np.ndarray:
+        return np.full((48, 64, 3), 200, np.uint8)
+
+    wide = clip_maker(tmp_path / "a.ts", count=5, frame=bright)
+    tall = clip_maker(tmp_path / "b.ts", count=5, frame=lambda _: bright(0)[:, :32], size_wh=(32, 48))
+    (tmp_path / "in.ts").write_bytes(wide.read_bytes() + tall.read_bytes())
+    with PyavVideoSource(tmp_path / "in.ts") as source:
+        last = list(source)[-1].bgr.mean(axis=2)
+    assert last.shape == (48, 64)
+    assert last[:, 18:46].min() > 150 and max(last[:, :14].max(), last[:, 50:].max()) < 40  # bars, not a wider person
 
 
 def test_what_a_file_holds_beyond_one_sound_track_is_said(tmp_path, clips) -> None:

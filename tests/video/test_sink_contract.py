@@ -11,6 +11,7 @@ import pytest
 from edge_deeplab.errors import DeviceError, OutputError
 from edge_deeplab.video.frames import Sink
 from edge_deeplab.video.sink import SinkOptions, open_sink
+from edge_deeplab.video.source import open_source
 
 FILES = {
     "pyav mp4": ("out.mp4", "pyav"),
@@ -162,13 +163,17 @@ def test_a_missing_folder_is_one_line(file_sink, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pyav mp4", "opencv mp4"])
-def test_a_video_refuses_a_frame_of_another_size(name, tmp_path) -> None:
+def test_a_video_fits_frames_of_other_sizes_into_the_first_ones(name, tmp_path) -> None:
     file, encoder = FILES[name]
-    sink = open_sink(f"{tmp_path}/{file}", SinkOptions(encoder=encoder))
-    with pytest.raises(OutputError, match="came 32x48; allowed: 64x48"), sink:
-        sink.write(a_frame(), 0.0)
-        sink.write(a_frame()[:, :32], 0.1)
-    assert names_in(tmp_path) == []
+    with open_sink(f"{tmp_path}/{file}", SinkOptions(encoder=encoder)) as sink:
+        for index, frame in enumerate((a_frame(), a_frame(200)[:, :32], a_frame(200)[:24])):
+            sink.write(frame, index / 30)
+    assert sum("fitted into 64x48" in note for note in sink.notes) == 1
+    with open_source(f"{tmp_path}/{file}") as source:
+        whole, narrow, flat = (frame.bgr.mean(axis=2) for frame in source)
+    assert whole.shape == narrow.shape == flat.shape == (48, 64)
+    assert narrow[:, 20:44].min() > 150 and max(narrow[:, :12].max(), narrow[:, 52:].max()) < 60
+    assert flat[16:32].min() > 150 and max(flat[:8].max(), flat[40:].max()) < 60
 
 
 def content(place: Path) -> bytes:
