@@ -70,6 +70,7 @@ class Source(Protocol):
         frame_count: how many frames will come, as the file says; None when unknown or endless.
         media: what a sink needs to keep what the file carries.
         notes: one line each for what could not be had as asked or read; complete once iteration ended.
+        trouble: live, a few words on why no new picture comes, or why what comes is doubted; empty while all is well.
     """
 
     is_live: bool
@@ -78,6 +79,7 @@ class Source(Protocol):
     frame_count: int | None
     media: MediaFacts
     notes: list[str]
+    trouble: str
 
     def describe(self) -> str:
         """One line: what it is, size, rate."""
@@ -102,7 +104,8 @@ class Sink(Protocol):
 
     A file sink writes under a temporary name in the same folder. `close` makes what was written so far a whole,
     playable file and gives it its name; `discard` leaves nothing. Left by an exception, a `with` block discards,
-    unless the exception is an interruption or a device that went away: then what was recorded is kept.
+    unless the exception is an interruption or a device that went away: then what was recorded is kept. A recording of
+    something live is kept after any exception.
 
     Attributes:
         notes: one line each for what could not be kept.

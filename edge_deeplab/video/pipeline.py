@@ -28,6 +28,10 @@ from edge_deeplab.video.timing import RecentMedian, RecentRate, StageClock, Stag
 STOP_POLL_S = 0.05  # how late a stop from a signal handler may be seen; too short only costs processor time
 STOP_WAIT_S = 10.0  # longer than any read of ours may block (streams and cameras give up after 5 s)
 PROGRESS_EVERY_S = 0.5
+QUIET_S = 1.0  # so long without a frame, and the last picture is shown again, marked
+QUIET_INTERVALS = 4  # and no sooner than so many of the source's own intervals: a camera of one frame in 2 s is well
+HELD_EVERY_S = 0.25
+NO_PICTURE = "no picture comes"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Progress:
         left_s: seconds left at the rate so far; None when unknown.
         latency_ms: milliseconds from a frame's capture to the end of its writing, the median of the last ones; None
             before the first.
+        trouble: the source's: why no new picture comes; empty while all is well.
     """
 
     frames: int
@@ -68,6 +73,7 @@ class Progress:
     fps: float | None
     left_s: float | None
     latency_ms: float | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +82,7 @@ class PipelineReport:
 
     Attributes:
         frames: written to the sink.
-        dropped: captured, then skipped for newer ones; always 0 for a file.
+        dropped: captured, then skipped for newer ones, by the source or here; always 0 for a file.
         duration_s: wall-clock seconds from start to the last frame written.
         fps: written frames per second after warm-up, over n-1 intervals; None for fewer than two.
         stages: latency of "capture" (live: mostly waiting for the camera), "process" or the stages given in its place,
@@ -85,6 +91,7 @@ class PipelineReport:
         cpu_s: processor seconds of the whole process, all threads; over duration_s it is the cores kept busy.
         was_stopped: ended by the stop signal rather than by the source.
         notes: what source and sink could not read or keep.
+        held: times the last good picture was written again, marked, because no new one came; not among `frames`.
     """
 
     frames: int
@@ -95,11 +102,13 @@ class PipelineReport:
     cpu_s: float
     was_stopped: bool
     notes: tuple[str, ...]
+    held: int = 0
 
 
 class _Captured(NamedTuple):
     frame: Frame
     at_ns: int
+    doubt: str  # the source's trouble as it gave the frame
 
 
 class _Made(NamedTuple):
@@ -116,6 +125,7 @@ def run_pipeline(
     on_progress: Callable[[Progress], None] | None = None,
     inner_stages: Callable[[], Mapping[str, float]] | None = None,
     least_interval_s: Callable[[], float] | None = None,
+    mark: Callable[[np.ndarray, str], None] | None = None,
     warmup_frames: int = 5,
 ) -> PipelineReport:
     """Runs every frame of the source through `process` into the sink, until the source ends or `stop` is set.
@@ -131,13 +141,15 @@ def run_pipeline(
         inner_stages: of a single `process`, as Stage.inner_ms.
         least_interval_s: called before a frame is taken for processing: the seconds that shall lie between two of them.
             Live, the frames that come meanwhile are dropped; a file is processed no faster.
+        mark: writes a few words over a picture, in place. With it, a live source that gives nothing new has the last
+            picture written again, with the words and the seconds on it, so that windows and cameras stay alive.
         warmup_frames: how many first frames the latencies and the rate tell apart.
 
     Raises: DeviceError when a stage hangs; whatever source, process, sink or on_progress raise.
     """
     stages = (Stage("process", process, inner_stages),) if callable(process) else tuple(process)
     run = _Run(source, stages, least_interval_s, StageClock(warmup_frames), stop or threading.Event())
-    written = _Writer(source, sink, run, on_progress, SteadyRate(warmup_frames))
+    written = _Writer(source, sink, run, on_progress, mark, SteadyRate(warmup_frames))
     cpu_before_s = time.process_time()
     try:
         run.start()
@@ -152,9 +164,10 @@ def run_pipeline(
         sink.finish()
     written.report_progress(is_last=True)
     return PipelineReport(
-        frames=written.rate.count, dropped=run.to_process.dropped, duration_s=written.duration_s(),
+        frames=written.rate.count, dropped=run.dropped, duration_s=written.duration_s(),
         fps=written.rate.per_second(), stages=run.clock.summary(),
         cpu_s=time.process_time() - cpu_before_s, was_stopped=run.was_stopped, notes=(*source.notes, *sink.notes),
+        held=written.held,
     )  # fmt: skip
 
 
@@ -180,6 +193,7 @@ class _Run:
         self._boxes: tuple[Mailbox[Any], ...] = (self.to_process, *between, self.to_write)
         self._source, self._least_interval_s = source, least_interval_s
         self._taken_s = float("-inf")
+        self._skipped = 0
         self._error_lock = threading.Lock()
         works: list[tuple[str, Callable[[], None]]] = [("capture", self._capture)]
         for place, stage in enumerate(stages):
@@ -189,6 +203,10 @@ class _Run:
             threading.Thread(target=self._guard, args=(work,), name=f"video-{name}", daemon=True)
             for name, work in works
         ]
+
+    @property
+    def dropped(self) -> int:
+        return self._skipped + self.to_process.dropped
 
     def start(self) -> None:
         for thread in self._threads:
@@ -202,6 +220,8 @@ class _Run:
     def end(self) -> None:
         """Wakes and joins the threads, waiting no longer than STOP_WAIT_S for all."""
         self._abort()
+        if self._source.is_live and self._threads[0].is_alive():
+            self._source.close()  # ends a read that waits for the world; the caller's own closing is harmless
         deadline_s = time.monotonic() + STOP_WAIT_S
         for thread in self._threads:
             if thread.ident is not None:
@@ -225,7 +245,7 @@ class _Run:
             box.abort()
 
     def _capture(self) -> None:
-        frames = iter(self._source)
+        frames, following = iter(self._source), 0
         while not self.stop.is_set():
             started_ns = time.perf_counter_ns()
             try:
@@ -234,7 +254,9 @@ class _Run:
                 break
             now_ns = time.perf_counter_ns()
             self.clock.add("capture", (now_ns - started_ns) / 1e6)
-            self.to_process.put(_Captured(frame, frame.captured_ns or now_ns))
+            self._skipped += max(0, frame.index - following)
+            following = frame.index + 1
+            self.to_process.put(_Captured(frame, frame.captured_ns or now_ns, self._source.trouble))
         self.to_process.close()
 
     def _run_stage(self, stage: Stage, place: int) -> None:
@@ -273,9 +295,18 @@ class _Writer:
     """The caller's thread: takes what is processed, writes it, tells of it."""
 
     def __init__(
-        self, source: Source, sink: Sink, run: _Run, on_progress: Callable[[Progress], None] | None, rate: SteadyRate
+        self,
+        source: Source,
+        sink: Sink,
+        run: _Run,
+        on_progress: Callable[[Progress], None] | None,
+        mark: Callable[[np.ndarray, str], None] | None,
+        rate: SteadyRate,
     ) -> None:
-        self.rate = rate
+        self.rate, self.held = rate, 0
+        self._source, self._mark = source, mark if source.is_live else None
+        self._last: _Made | None = None
+        self._written_s = self._held_s = 0.0
         self._whole = SteadyRate()
         self._recent, self._latency_ms = RecentRate(), RecentMedian()
         self._sink, self._run, self._on_progress = sink, run, on_progress
@@ -295,17 +326,36 @@ class _Writer:
             except MailboxEmpty:
                 if self._stop_deadline_s is not None and time.monotonic() > self._stop_deadline_s:
                     return
+                self._hold()
                 continue
             except MailboxEnded:
                 return
+            if self._mark is not None and done.captured.doubt:
+                self._mark(done.made, done.captured.doubt)
             with self._run.clock.measure("write"):
                 frame = done.captured.frame
                 self._sink.write(done.made, frame.time_s, frame.name)
             self._count(done.captured.at_ns)
+            self._last, self._written_s = done, time.perf_counter()
             self.report_progress()
 
     def duration_s(self) -> float:
         return (time.perf_counter() if self.rate.last_s is None else self.rate.last_s) - self._started_s
+
+    def _hold(self) -> None:
+        """Writes the last picture again, marked, where no new one has come for a while."""
+        now_s = time.perf_counter()
+        if self._mark is None or self._last is None or now_s - max(self._held_s, self._written_s) < HELD_EVERY_S:
+            return
+        quiet_s, rate = now_s - self._written_s, self._recent.per_second() or float(self._source.fps or 30)
+        if quiet_s < max(QUIET_S, QUIET_INTERVALS / rate):
+            return
+        self._held_s = now_s
+        picture, frame = self._last.made.copy(), self._last.captured.frame
+        self._mark(picture, f"{self._source.trouble or NO_PICTURE} ({quiet_s:.0f} s)")
+        self._sink.write(picture, frame.time_s + quiet_s, frame.name)
+        self.held += 1
+        self.report_progress()
 
     def _count(self, captured_at_ns: int) -> None:
         now_s, latency_ms = time.perf_counter(), (time.perf_counter_ns() - captured_at_ns) / 1e6
@@ -324,9 +374,9 @@ class _Writer:
         left = None if self._total is None else max(0, self._total - self.rate.count)
         self._on_progress(
             Progress(
-                frames=self.rate.count, total=self._total, dropped=self._run.to_process.dropped,
+                frames=self.rate.count, total=self._total, dropped=self._run.dropped,
                 elapsed_s=now_s - self._started_s, fps=self._recent.per_second(),
                 left_s=left / overall if left is not None and overall else None,
-                latency_ms=self._latency_ms.median(),
+                latency_ms=self._latency_ms.median(), trouble=self._source.trouble,
             )
         )  # fmt: skip

@@ -27,6 +27,7 @@ class SourceLife:
     fps: Fraction | None = None
     size_wh: tuple[int, int] = (0, 0)
     frame_count: int | None = None
+    trouble = ""
 
     def __init__(self) -> None:
         self.media = MediaFacts()
@@ -54,6 +55,7 @@ class SourceLife:
     def close(self) -> None:
         """Lets go of the device or file once no read is under way; twice is harmless."""
         self._is_open = False
+        self._interrupt()
         if self._is_released:
             return
         if not self._reading.acquire(timeout=CLOSE_WAIT_S):
@@ -80,6 +82,9 @@ class SourceLife:
 
     def _frames(self) -> Iterator[Frame]:
         raise NotImplementedError
+
+    def _interrupt(self) -> None:
+        """Ends a read that is under way in another thread, where that can be done."""
 
     def _release(self) -> None: ...
 

@@ -34,7 +34,7 @@ class CountingSource:
     def __init__(self, count: int, *, is_live: bool = False, gate=do_nothing) -> None:
         self.is_live, self.fps, self.size_wh = is_live, Fraction(30), (4, 2)
         self.frame_count = None if is_live else count
-        self.media, self.notes = MediaFacts(), []
+        self.media, self.notes, self.trouble = MediaFacts(), [], ""
         self._count, self._gate = count, gate
 
     def describe(self) -> str:
@@ -350,3 +350,82 @@ def test_a_live_run_reports_rates_and_no_total() -> None:
     report = run_pipeline(source, hand_on, sink, stop=stop, on_progress=told.append)
     assert told[-1].total is None and told[-1].left_s is None
     assert told[-1].dropped == report.dropped
+
+
+def test_frames_that_the_source_skipped_count_as_dropped() -> None:
+    class EveryThird(CountingSource):
+        def __iter__(self) -> Iterator[Frame]:
+            return itertools.islice(super().__iter__(), 1, None, 3)
+
+    report = run_pipeline(EveryThird(30, is_live=True), hand_on, NullSink())
+    assert report.frames + report.dropped == 29  # 1, 4 ... 28; the one behind the last is not known of
+
+
+def test_a_quiet_live_source_has_its_last_picture_held_and_marked(monkeypatch) -> None:
+    """Nothing new comes: the output goes on with the last good picture, which says so, and its clock goes on."""
+    monkeypatch.setattr(pipeline, "QUIET_S", 0.02)
+    monkeypatch.setattr(pipeline, "HELD_EVERY_S", 0.01)
+    monkeypatch.setattr(pipeline, "STOP_POLL_S", 0.005)
+    monkeypatch.setattr(pipeline, "PROGRESS_EVERY_S", 0)
+    marked: list[tuple[int, str]] = []
+    written: list[tuple[int, float]] = []
+    held, told = threading.Event(), []
+
+    def mark(picture: np.ndarray, words: str) -> None:
+        marked.append((int(picture[0, 0, 0]), words))
+        picture[:] = 99
+
+    def gate(index: int) -> None:
+        if index == 6:
+            source.trouble = "the cable is out"
+            assert held.wait(WAIT_S)
+            source.trouble = ""
+
+    class Sink(NullSink):
+        def write(self, frame_bgr, time_s, name="") -> None:
+            written.append((int(frame_bgr[0, 0, 0]), time_s))
+            if [value for value, _ in written].count(99) == 3:
+                held.set()
+
+    source = CountingSource(9, is_live=True, gate=gate)
+    report = run_pipeline(source, hand_on, Sink(), mark=mark, on_progress=told.append)
+    assert report.held >= 3 and report.frames + report.dropped == 9
+    assert {value for value, _ in marked} == {5}  # the last good one, and never one that was marked before
+    assert all(words.startswith("the cable is out (") for _, words in marked)
+    assert [value for value, _ in written].count(99) == report.held
+    held_s = [time_s for value, time_s in written if value == 99]
+    assert held_s == sorted(held_s) and held_s[0] > 5 / 30
+    assert "the cable is out" in [one.trouble for one in told] and told[-1].trouble == ""
+
+
+def test_a_picture_that_is_doubted_is_marked_as_it_comes() -> None:
+    source = CountingSource(4, is_live=True)
+    source.trouble = "the picture stands still"
+    marked = []
+    report = run_pipeline(source, hand_on, NullSink(), mark=lambda picture, words: marked.append(words))
+    assert marked == ["the picture stands still"] * report.frames
+
+
+def test_a_slow_camera_is_not_held_within_its_own_pace(monkeypatch) -> None:
+    monkeypatch.setattr(pipeline, "QUIET_S", 0.001)
+    monkeypatch.setattr(pipeline, "HELD_EVERY_S", 0.001)
+    monkeypatch.setattr(pipeline, "STOP_POLL_S", 0.005)
+    monkeypatch.setattr(pipeline, "QUIET_INTERVALS", 1000)
+    pause = threading.Event()
+    source = CountingSource(5, is_live=True, gate=lambda index: pause.wait(0.03) if index > 1 else None)
+    assert run_pipeline(source, hand_on, NullSink(), mark=lambda *_: None).held == 0
+
+
+def test_a_stop_closes_a_live_source_so_that_no_read_outlasts_it() -> None:
+    closed, stop = threading.Event(), threading.Event()
+
+    class Waiting(CountingSource):
+        def close(self) -> None:
+            closed.set()
+
+    def gate(index: int) -> None:
+        if index == 3:
+            stop.set()
+            assert closed.wait(WAIT_S)
+
+    assert run_pipeline(Waiting(5, is_live=True, gate=gate), hand_on, NullSink(), stop=stop).was_stopped
