@@ -49,7 +49,7 @@ def slow_connectivity(alpha: np.ndarray, truth: np.ndarray) -> float:
     total = 0.0
     for pixel in np.ndindex(*alpha.shape):
         level = 1.0
-        for before, threshold, omega in zip(thresholds, thresholds[1:], omegas[1:], strict=False):
+        for before, omega in zip(thresholds, omegas[1:], strict=False):
             if not omega[pixel]:
                 level = before
                 break
