@@ -1,6 +1,8 @@
 """Writing a video file with PyAV so that browsers play it: H.264, yuv420p, the index in front, the sound kept.
 
-Frames come upright (container.py rotates them), so the file carries no rotation mark.
+Frames come upright (container.py rotates them), so the file carries no rotation mark. A recording of something live,
+which cannot be made again, is written so that a kill or a power loss costs no more than its last second (recording.py);
+its index comes behind the pictures, for moving it to the front would put all of them at risk.
 
     sink = PyavVideoSink(Path("out.mp4"), media=source.media, overwrite=False)
 """
@@ -17,6 +19,7 @@ import numpy as np
 from edge_deeplab.errors import OutputError
 from edge_deeplab.video.frames import MediaFacts, fine_time_base, rate_text
 from edge_deeplab.video.output import PendingOutput, SinkLife
+from edge_deeplab.video.recording import RecordedFile, piecewise
 from edge_deeplab.video.sound import SoundTrack
 
 if TYPE_CHECKING:
@@ -38,17 +41,23 @@ class PyavVideoSink(SinkLife):
         media: what the source carries.
         overwrite: whether a file that is there may be replaced.
         crf: x264's and VP9's constant quality; lower is better and bigger.
+        is_recording: whether what is written must survive whatever ends the program.
 
     Raises: OutputError when the place is taken or cannot be written.
     """
 
-    def __init__(self, path: Path, *, media: MediaFacts, overwrite: bool = False, crf: int = 20) -> None:
-        super().__init__()
+    def __init__(
+        self, path: Path, *, media: MediaFacts, overwrite: bool = False, crf: int = 20, is_recording: bool = False
+    ) -> None:
+        super().__init__(is_recording=is_recording)
         self._media, self._crf = media, crf
         self._format = FORMATS[path.suffix.lower()]
         self._fps = media.fps or DEFAULT_FPS
         self._time_base = media.time_base or fine_time_base(self._fps)
-        self._pending = PendingOutput(path, overwrite=overwrite)
+        self._pending = PendingOutput(path, overwrite=overwrite, is_recording=is_recording)
+        self.notes.extend(self._pending.left_behind_notes())
+        self._file: RecordedFile | None = None
+        self._is_lost = False
         self._container: OutputContainer | None = None
         self._stream: Any = None
         self._sound: SoundTrack | None = None
@@ -85,7 +94,9 @@ class PyavVideoSink(SinkLife):
             self._container.mux(self._stream.encode(picture))
             if self._sound is not None:
                 self._sound.write_until(time_s)
-        except av.error.FFmpegError as error:
+            if self._file is not None:
+                self._file.keep()
+        except (av.error.FFmpegError, OSError) as error:
             raise self._failed(error) from error
 
     def _open(self, frame_bgr: np.ndarray) -> None:
@@ -99,8 +110,12 @@ class PyavVideoSink(SinkLife):
         encoder = next((name for name in ENCODERS[self._format] if name in av.codecs_available), "mpeg4")
         if encoder == "mpeg4":
             self.notes.append("this PyAV has no H.264 encoder: written as MPEG-4 Part 2, which browsers do not play")
-        movflags = {"movflags": "+faststart"} if self._format in ("mp4", "mov") else {}
-        self._container = av.open(str(self._pending.temporary), "w", format=self._format, container_options=movflags)
+        target: Any = str(self._pending.temporary)
+        container_options = {"movflags": "+faststart"} if self._format in ("mp4", "mov") else {}
+        if self._is_recording:
+            target = self._file = RecordedFile(self._pending.temporary)
+            container_options = piecewise(self._format, av.library_versions["libavformat"])
+        self._container = av.open(target, "w", format=self._format, container_options=container_options)
         self._stream = self._container.add_stream(encoder, rate=self._fps, options=self._encoder_options(encoder))
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
@@ -113,14 +128,21 @@ class PyavVideoSink(SinkLife):
     def _encoder_options(self, encoder: str) -> dict[str, str]:
         if encoder == "libx264":
             # veryfast: about 4 ms for 720p on one core of 2020's; slower presets take longer than the whole model
-            return {"preset": "veryfast", "crf": str(self._crf)}
+            # zerolatency: a frame leaves the encoder at once, where a look ahead would hold 25 of them at a kill
+            tune = {"tune": "zerolatency"} if self._is_recording else {}
+            return {"preset": "veryfast", "crf": str(self._crf), **tune}
         if encoder.startswith("libvpx"):
-            return {"crf": str(self._crf + 10), "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
+            lag = {"lag-in-frames": "0"} if self._is_recording else {}
+            return {
+                "crf": str(self._crf + 10), "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1", **lag
+            }  # fmt: skip
         return {"b": "6000000"}
 
     def _close(self) -> None:
         import av
 
+        if self._is_lost:
+            return
         if self._container is None:
             self._pending.discard()
             self.notes.append(f"{self._pending.path}: no frame came, so nothing was written")
@@ -132,9 +154,15 @@ class PyavVideoSink(SinkLife):
                     self._sound.write_rest()
                 self._sound.close()
                 self.notes.extend(self._sound.notes)
+            if self._file is not None:
+                self._file.keep()
+                self._file.begin_index()
             self._container.close()
-        except av.error.FFmpegError as error:
-            self._discard()
+            if self._file is not None:
+                self._file.close()
+        except (av.error.FFmpegError, OSError) as error:
+            if not self._is_recording:
+                self._discard()
             raise self._failed(error) from error
         self._pending.publish()
 
@@ -149,5 +177,14 @@ class PyavVideoSink(SinkLife):
         self._pending.discard()
 
     def _failed(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return OutputError(f"{self._pending.path}: could not be written", came=reason, next_step="is the disk full?")
+        import av
+
+        reason, next_step = getattr(error, "strerror", None) or str(error), "is the disk full?"
+        if self._file is not None:
+            self._is_lost = True
+            self._file.give_up()
+            if self._container is not None:
+                with contextlib.suppress(av.error.FFmpegError, OSError):  # it would write an index; the file refuses
+                    self._container.close()
+            next_step = f"what was recorded until then plays: {self._pending.temporary}"
+        return OutputError(f"{self._pending.path}: could not be written", came=reason, next_step=next_step)

@@ -7,6 +7,7 @@ container.py and encoder.py are the ones that keep everything.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,12 @@ NOT_KEPT = (
     "written by OpenCV as MPEG-4 Part 2, which browsers do not play, without sound, exact time stamps and pixel shape:"
     " pip install 'edge-deeplab[media]' keeps them"
 )
+NOT_CRASH_SAFE = (
+    "written by OpenCV, this kind of file plays only once it was closed: after a crash nothing of it would;"
+    " .mkv loses its last 5 s alone, and with pip install 'edge-deeplab[media]' every kind its last second"
+)
+DISK_ASKED_EVERY = 15  # frames
+LEAST_FREE_BYTES = 4 * 2**20  # OpenCV does not say that a disk is full, so it is asked
 
 
 class OpencvVideoSource(SourceLife):
@@ -98,14 +105,19 @@ class OpencvVideoSink(SinkLife):
         path: where the file will be: .mp4, .m4v, .mov or .mkv.
         media: what the source carries; only its rate is kept.
         overwrite: whether a file that is there may be replaced.
+        is_recording: whether what is written should survive whatever ends the program: a .mkv does but for its last
+            seconds, of the other kinds OpenCV leaves nothing that plays, and a note says so.
 
     Raises: OutputError when the place is taken or cannot be written.
     """
 
-    def __init__(self, path: Path, *, media: MediaFacts, overwrite: bool = False) -> None:
-        super().__init__()
+    def __init__(self, path: Path, *, media: MediaFacts, overwrite: bool = False, is_recording: bool = False) -> None:
+        super().__init__(is_recording=is_recording)
         self._fps = media.fps or DEFAULT_FPS
-        self._pending = PendingOutput(path, overwrite=overwrite)
+        self._pending = PendingOutput(path, overwrite=overwrite, is_recording=is_recording)
+        self.notes.extend(self._pending.left_behind_notes())
+        if is_recording and path.suffix.lower() != ".mkv":
+            self.notes.append(NOT_CRASH_SAFE)
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
         self._began_s = 0.0
@@ -118,6 +130,8 @@ class OpencvVideoSink(SinkLife):
 
     def _write(self, frame_bgr: np.ndarray, time_s: float, name: str) -> None:
         frame_bgr = self._fit_to_first(frame_bgr)
+        if self._is_recording and self._written % DISK_ASKED_EVERY == 0:
+            self._refuse_full_disk()
         height, width = frame_bgr.shape[:2]
         if self._writer is None:
             self._began_s = time_s
@@ -143,6 +157,14 @@ class OpencvVideoSink(SinkLife):
         if not writer.isOpened():
             raise OutputError(f"{self._pending.path}: OpenCV cannot write this video", allowed=", ".join(SUFFIXES))
         return writer
+
+    def _refuse_full_disk(self) -> None:
+        free = shutil.disk_usage(self._pending.path.parent).free
+        if free < LEAST_FREE_BYTES:
+            raise OutputError(
+                f"{self._pending.path}: the disk is full", came=f"{free / 2**20:.1f} MiB free",
+                next_step="what was recorded until then is kept",
+            )  # fmt: skip
 
     def _close(self) -> None:
         if self._writer is None:

@@ -9,6 +9,8 @@ No format is known here.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from pathlib import Path
 from types import TracebackType
@@ -30,13 +32,19 @@ class PendingOutput:
         path: where it will be.
         overwrite: whether what is there already may be replaced. In a folder only files of the same names are.
         is_folder: whether it is a folder of files.
+        is_recording: whether what is written is of use before it is whole; then its temporary name can be found by a
+            person: out.unfinished.mp4.
+
+    Attributes:
+        temporary: the name until it is published.
 
     Raises: OutputError at once when the place holds something, its folder is missing, or it cannot be written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, is_folder: bool = False) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, is_folder: bool = False, is_recording: bool = False) -> None:
         self.path, self.is_folder, self._overwrite = path, is_folder, overwrite
         self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._left_behind: list[Path] = []
         parent = path.parent
         if not parent.is_dir():
             raise OutputError(f"{path}: its folder {parent} does not exist", next_step="make the folder first")
@@ -46,10 +54,30 @@ class PendingOutput:
         try:
             if is_folder:
                 self.temporary.mkdir()
+            elif is_recording:
+                self._begin_recording()
             else:
                 self.temporary.touch(exist_ok=False)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written", came=error.strerror) from error
+
+    def _begin_recording(self) -> None:
+        """Makes the first unfinished name that is free, and keeps those that were not."""
+        for number in itertools.count(1):
+            mark = "unfinished" if number == 1 else f"unfinished-{number}"
+            self.temporary = self.path.with_name(f"{self.path.stem}.{mark}{self.path.suffix}")
+            try:
+                self.temporary.touch(exist_ok=False)
+                return
+            except FileExistsError:
+                self._left_behind.append(self.temporary)
+
+    def left_behind_notes(self) -> list[str]:
+        """One line for each unfinished recording of the same name, by a run that ended suddenly or is still going."""
+        return [
+            f"{path}: a recording that was not finished lies there, and plays as far as it went"
+            for path in self._left_behind
+        ]
 
     def publish(self) -> None:
         """Gives the whole output its name. Raises OutputError, naming where the work lies, when it cannot."""
@@ -88,10 +116,14 @@ class SinkLife:
 
     A sink fills in `_write`, and `_close` and `_discard` where it holds something; each of those is called at most
     once. A failing `_close` discards.
+
+    Args:
+        is_recording: whether what was written is kept whatever ends the `with` block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_recording: bool = False) -> None:
         self.notes: list[str] = []
+        self._is_recording = is_recording
         self._is_open = True
         self._frame_shape: tuple[int, ...] | None = None
 
@@ -110,6 +142,9 @@ class SinkLife:
         if self._frame_shape is None:
             self._frame_shape = frame_bgr.shape
         self._write(frame_bgr, time_s, name)
+
+    def idle(self) -> None:
+        """Called from the same thread while no frame comes."""
 
     def finish(self) -> None:
         """Says that the source ended by itself."""
@@ -145,6 +180,9 @@ class SinkLife:
     ) -> None:
         if kind is None or issubclass(kind, KEPT_AFTER):
             self.close()
+        elif self._is_recording:
+            with contextlib.suppress(EdgeDeepLabError):  # what ended the block is what the user should read
+                self.close()
         else:
             self.discard()
 

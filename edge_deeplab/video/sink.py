@@ -38,6 +38,7 @@ class SinkOptions:
         on_closed: window: called once when the user closes it.
         is_paced: window: show each frame at its own time; for sources that are not live.
         encoder: video file: "pyav", "opencv", or "auto": PyAV where it is installed.
+        is_recording: video file: what is written cannot be made again, so it must survive a crash and a full disk.
     """
 
     media: MediaFacts = field(default_factory=MediaFacts)
@@ -49,6 +50,7 @@ class SinkOptions:
     on_closed: Callable[[], None] | None = None
     is_paced: bool = False
     encoder: str = "auto"
+    is_recording: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= 51:
@@ -109,8 +111,12 @@ def _open_video(path: Path, suffix: str, options: SinkOptions) -> Sink:
         )  # fmt: skip
     if options.encoder == "pyav" or (options.encoder == "auto" and container.has_pyav()):
         container.require_pyav(f"writing {path}")
-        return encoder.PyavVideoSink(path, media=options.media, overwrite=options.overwrite, crf=options.crf)
+        return encoder.PyavVideoSink(
+            path, media=options.media, overwrite=options.overwrite, crf=options.crf, is_recording=options.is_recording
+        )
     if suffix not in opencv_file.SUFFIXES:
         container.require_pyav(f"writing {suffix}")
         raise UsageError(f"{path}: OpenCV writes no {suffix}", allowed=", ".join(opencv_file.SUFFIXES))
-    return opencv_file.OpencvVideoSink(path, media=options.media, overwrite=options.overwrite)
+    return opencv_file.OpencvVideoSink(
+        path, media=options.media, overwrite=options.overwrite, is_recording=options.is_recording
+    )
