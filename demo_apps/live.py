@@ -24,7 +24,7 @@ from edge_deeplab.demo_apps.options import LiveOptions
 from edge_deeplab.errors import OutputError
 from edge_deeplab.runtime.segmenter import Segmenter
 from edge_deeplab.video.frames import Frame, Sink, Source, rate_from_float
-from edge_deeplab.video.pipeline import PipelineReport, Progress, run_pipeline
+from edge_deeplab.video.pipeline import PipelineReport, Progress, Stage, run_pipeline
 from edge_deeplab.video.signals import stop_on_signals
 from edge_deeplab.video.sink import WINDOW, SinkOptions, open_sink
 from edge_deeplab.video.source import SourceOptions, open_source
@@ -35,10 +35,31 @@ RATE_FRAMES = 30  # the rate drawn into the picture is that of the last so many 
 
 
 class Effect(Protocol):
-    """What becomes of a frame. Used from one thread."""
+    """What becomes of a frame.
+
+    Attributes:
+        stages_before: what is done with a frame before `apply`, each in a thread of its own while others work at other
+            frames; each hands the frame on. Read once the source is open (on_open).
+    """
+
+    stages_before: tuple[Stage, ...]
 
     def apply(self, frame: Frame) -> np.ndarray:
-        """(H, W, 3) uint8 BGR; the frame's own array may be written into."""
+        """(H, W, 3) uint8 BGR; the frame's own array may be written into. Called from one thread."""
+        ...
+
+    def least_interval_s(self) -> float:
+        """Seconds that shall lie between two frames, to spare the processor; 0: as fast as they come."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """What it has decided by itself, in a few words; empty when nothing."""
+        ...
+
+    @property
+    def quality_shares(self) -> dict[str, float]:
+        """The share of the frames by the quality they were made at; empty where nothing chooses."""
         ...
 
     @property
@@ -54,6 +75,7 @@ class LiveReport:
     Attributes:
         model: path, input size, threads.
         pipeline: frames, rates and timings.
+        quality: the share of the frames by the quality they were made at; empty where nothing chose.
     """
 
     source: str
@@ -61,16 +83,18 @@ class LiveReport:
     frame_wh: tuple[int, int]
     model: dict[str, Any]
     pipeline: PipelineReport
+    quality: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)
 
     def stage_rows(self) -> list[tuple[str, StageTiming]]:
-        """Stages in the order of a frame's way, those of the effect below "process"."""
+        """Stages in the order of a frame's way, what lies inside one before it."""
         stages = self.pipeline.stages
-        inner = [name for name in stages if name.startswith("process/")]
-        order = ["capture", *inner, "process", "write", "latency"]
+        ends = ("capture", "write", "latency")
+        outer = ["capture", *(name for name in stages if "/" not in name and name not in ends), "write", "latency"]
+        order = [name for one in outer for name in (*(inner for inner in stages if inner.startswith(f"{one}/")), one)]
         return [(name, stages[name]) for name in order if name in stages]
 
 
@@ -114,18 +138,26 @@ def run_live(
             if on_open is not None:
                 on_open(source)
             process = _with_rate(effect.apply) if options.shows_fps else effect.apply
+            stages = (*effect.stages_before, Stage("process", process, lambda: effect.stage_ms))
             pipeline = run_pipeline(
-                source, process, sink, stop=stop, on_progress=on_progress, inner_stages=lambda: effect.stage_ms
-            )
+                source, stages, sink, stop=stop, on_progress=_with_status(effect, on_progress),
+                least_interval_s=effect.least_interval_s,
+            )  # fmt: skip
         notes = (*source.notes, *sink.notes)  # closing the output may have added some
         return LiveReport(
             source=described[0], output=described[1], frame_wh=source.size_wh,
-            pipeline=dataclasses.replace(pipeline, notes=notes),
+            pipeline=dataclasses.replace(pipeline, notes=notes), quality=effect.quality_shares,
             model={
                 "file": str(segmenter.path), "name": segmenter.manifest.name,
                 "size_hw": segmenter.size_hw, "threads": options.threads,
             },
         )  # fmt: skip
+
+
+def _with_status(effect: Effect, on_progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
+    if on_progress is None:
+        return None
+    return lambda progress: on_progress(dataclasses.replace(progress, status=effect.status))
 
 
 def _with_rate(apply: Callable[[Frame], np.ndarray]) -> Callable[[Frame], np.ndarray]:

@@ -23,7 +23,7 @@ from edge_deeplab.imaging.decode import IMAGE_SUFFIXES
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.segmenter import Segmenter
 from edge_deeplab.video.frames import Frame, Source
-from edge_deeplab.video.pipeline import Progress
+from edge_deeplab.video.pipeline import Progress, Stage
 from edge_deeplab.video.source import SourceOptions
 
 
@@ -33,6 +33,8 @@ class PortraitEffect:
     def __init__(self, segmenter: Segmenter, compositor: PortraitCompositor) -> None:
         self._segmenter, self._compositor = segmenter, compositor
         self._name = ""
+        self.stages_before: tuple[Stage, ...] = ()
+        self.status, self.quality_shares = "", dict[str, float]()
 
     @property
     def alpha(self) -> np.ndarray:
@@ -43,6 +45,10 @@ class PortraitEffect:
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds of the last call by stage: the model's, then compositing's."""
         return {**self._segmenter.stage_ms, **self._compositor.stage_ms}
+
+    def least_interval_s(self) -> float:
+        """Frames are taken as fast as they come."""
+        return 0.0
 
     def apply(self, frame: Frame) -> np.ndarray:
         """(H, W, 3) uint8 BGR."""
@@ -90,8 +96,23 @@ class _Watched:
         self._effect, self._watch = effect, watch
 
     @property
+    def stages_before(self) -> tuple[Stage, ...]:
+        return self._effect.stages_before
+
+    @property
     def stage_ms(self) -> dict[str, float]:
         return self._effect.stage_ms
+
+    @property
+    def status(self) -> str:
+        return self._effect.status
+
+    @property
+    def quality_shares(self) -> dict[str, float]:
+        return self._effect.quality_shares
+
+    def least_interval_s(self) -> float:
+        return self._effect.least_interval_s()
 
     def apply(self, frame: Frame) -> np.ndarray:
         before = dataclasses.replace(frame, bgr=frame.bgr.copy())

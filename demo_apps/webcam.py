@@ -17,7 +17,7 @@ from edge_deeplab.demo_apps.options import WebcamOptions
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.segmenter import Segmenter
 from edge_deeplab.video.frames import Frame, Source
-from edge_deeplab.video.pipeline import Progress
+from edge_deeplab.video.pipeline import Progress, Stage
 
 
 class OverlayEffect:
@@ -26,11 +26,17 @@ class OverlayEffect:
     def __init__(self, segmenter: Segmenter, overlay: ClassOverlay) -> None:
         self._segmenter, self._overlay = segmenter, overlay
         self._overlay_ms = 0.0
+        self.stages_before: tuple[Stage, ...] = ()
+        self.status, self.quality_shares = "", dict[str, float]()
 
     @property
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds of the last call by stage: the model's, then "overlay"."""
         return {**self._segmenter.stage_ms, "overlay": self._overlay_ms}
+
+    def least_interval_s(self) -> float:
+        """Frames are taken as fast as they come."""
+        return 0.0
 
     def apply(self, frame: Frame) -> np.ndarray:
         """(H, W, 3) uint8 BGR."""

@@ -64,6 +64,7 @@ class Progress:
         latency_ms: milliseconds from a frame's capture to the end of its writing, the median of the last ones; None
             before the first.
         trouble: the source's: why no new picture comes; empty while all is well.
+        status: what the program says of itself in a few words; the pipeline leaves it empty.
     """
 
     frames: int
@@ -74,6 +75,7 @@ class Progress:
     left_s: float | None
     latency_ms: float | None = None
     trouble: str = ""
+    status: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
