@@ -12,17 +12,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from edge_deeplab.errors import InputError, ModelError
-from edge_deeplab.imaging.resize import fit_image
+from edge_deeplab.imaging.resize import Placement, fit_image
 from edge_deeplab.manifest import Manifest, read_manifest
 from edge_deeplab.runtime.bundled import bundled_model
 from edge_deeplab.runtime.class_maps import make_reader
 from edge_deeplab.runtime.interpreter import Engine
 from edge_deeplab.runtime.quantized_io import PixelEncoder
+
+
+class Prepared(NamedTuple):
+    """What the model's input will hold of a picture, and where the picture lies in it. Owned by whoever has it.
+
+    Attributes:
+        raw: (1, height, width, 3) of the model, in the raw dtype of its input.
+        placement: undoes the fit.
+        took_ms: milliseconds of making it.
+    """
+
+    raw: np.ndarray
+    placement: Placement
+    took_ms: float
 
 
 class Segmenter:
@@ -119,6 +134,21 @@ class Segmenter:
         self._check_person()
         return self._run(frame, self._reader.matte, is_bgr=True)
 
+    def prepare_bgr(self, frame: np.ndarray) -> Prepared:
+        """The first part of matte_bgr, so that `matte_of` can do the rest in another thread while the frame changes.
+
+        frame: (H, W, 3) uint8, BGR; not needed any more afterwards.
+        """
+        self._check_person()
+        prepared = self._prepared(frame, is_bgr=True)
+        return prepared._replace(raw=prepared.raw.copy())
+
+    def matte_of(self, prepared: Prepared) -> np.ndarray:
+        """The rest of matte_bgr: the matte of a picture that prepare_bgr took in. One thread may call this while
+        another one calls prepare_bgr.
+        """
+        return self._answer(prepared, self._reader.matte)
+
     def classes_bgr(self, frame: np.ndarray) -> np.ndarray:
         """As classes, for a camera frame. frame: (H, W, 3) uint8, BGR."""
         return self._run(frame, self._reader.classes, is_bgr=True)
@@ -141,6 +171,9 @@ class Segmenter:
         return self._reader.classes(raw)
 
     def _run(self, picture: np.ndarray, read: Callable[[np.ndarray], np.ndarray], *, is_bgr: bool) -> np.ndarray:
+        return self._answer(self._prepared(picture, is_bgr=is_bgr), read)
+
+    def _prepared(self, picture: np.ndarray, *, is_bgr: bool) -> Prepared:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
             raise InputError(
                 "the picture does not fit", came=f"{picture.dtype} {picture.shape}", allowed="uint8 (H, W, 3)"
@@ -150,14 +183,17 @@ class Segmenter:
         if is_bgr:
             fitted = cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB, dst=self._rgb)
         raw = self._encoder.encode(fitted)[np.newaxis]
-        prepared = time.perf_counter_ns()
-        self.engine.invoke(raw)
+        return Prepared(raw, placement, (time.perf_counter_ns() - start) / 1e6)
+
+    def _answer(self, prepared: Prepared, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        start = time.perf_counter_ns()
+        self.engine.invoke(prepared.raw)
         invoked = time.perf_counter_ns()
-        result = placement.crop(read(self.engine.peek()[0]))
+        result = prepared.placement.crop(read(self.engine.peek()[0]))
         done = time.perf_counter_ns()
         self.stage_ms = {
-            "prepare": (prepared - start) / 1e6,
-            "invoke": (invoked - prepared) / 1e6,
+            "prepare": prepared.took_ms,
+            "invoke": (invoked - start) / 1e6,
             "decode": (done - invoked) / 1e6,
         }
         return result

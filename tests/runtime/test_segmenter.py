@@ -83,6 +83,19 @@ def test_a_bgr_frame_gives_what_its_rgb_picture_gives(tiny_models: dict[str, Pat
         assert np.array_equal(exact, kept)
 
 
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_prepared_frame_gives_its_matte_whatever_becomes_of_the_frame(tiny_models, name: str, fit: str) -> None:
+    frames = [np.ascontiguousarray(picture(seed=seed)[..., ::-1]) for seed in range(2)]
+    with Segmenter(tiny_models[name], manifest=KINDS[name].replace(fit=fit)) as segmenter:
+        wanted = [segmenter.matte_bgr(frame) for frame in frames]
+        prepared = [segmenter.prepare_bgr(frame) for frame in frames]
+        for frame in frames:
+            frame.fill(0)
+        assert all(np.array_equal(segmenter.matte_of(one), matte) for one, matte in zip(prepared, wanted))
+        assert set(segmenter.stage_ms) == {"prepare", "invoke", "decode"}
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_results_belong_to_the_caller(tiny_models: dict[str, Path], name: str) -> None:
     with Segmenter(tiny_models[name], manifest=KINDS[name]) as segmenter:
