@@ -20,6 +20,8 @@ _NAMES = {
     "aperture": "--aperture",
     "highlights": "--highlights",
     "smoothing": "--smoothing",
+    "people": "--people",
+    "keeps_held": "--keep-held/--no-keep-held",
     "least_person": "--least-person",
     "refines_edges": "--refine-edges/--no-refine-edges",
     "edge_softness": "--edge-softness",

@@ -16,9 +16,11 @@ import numpy as np
 from edge_deeplab.compositing.blending import Blender, alpha_curve
 from edge_deeplab.compositing.blur import LOW_SIDE, BackgroundBlur
 from edge_deeplab.compositing.buffers import Buffers
+from edge_deeplab.compositing.held_objects import HeldObjectKeeper
 from edge_deeplab.compositing.islands import IslandDropper
 from edge_deeplab.compositing.lens import LensBlur
 from edge_deeplab.compositing.options import CompositingOptions
+from edge_deeplab.compositing.people import PersonFollower
 from edge_deeplab.compositing.smoothing import MatteSmoother
 from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
 
@@ -65,7 +67,9 @@ class PortraitCompositor:
     def __init__(self, options: CompositingOptions | None = None) -> None:
         options = options or CompositingOptions()
         self.stage_ms: dict[str, float] = {}
+        self._keeper = HeldObjectKeeper()
         self._dropper = IslandDropper(options.least_person)
+        self._follower = PersonFollower()
         self._smoother = MatteSmoother(options.smoothing)
         self._upsampler = GuidedUpsampler()
         self._blur = BackgroundBlur(options.strength)
@@ -85,6 +89,10 @@ class PortraitCompositor:
     @options.setter
     def options(self, options: CompositingOptions) -> None:
         self._options = options
+        if options.people == "all":
+            self._follower.reset()
+        if not options.keeps_held:
+            self._keeper.reset()
         self._dropper.least_share = options.least_person
         self._smoother.strength = options.smoothing
         self._blur.strength = self._lens.strength = options.strength
@@ -99,7 +107,9 @@ class PortraitCompositor:
 
     def reset(self) -> None:
         """Forgets the past, as for another video."""
+        self._keeper.reset()
         self._dropper.reset()
+        self._follower.reset()
         self._smoother.reset()
 
     def compose(
@@ -126,7 +136,11 @@ class PortraitCompositor:
         low_bgr = self._shrunk("low", edge_bgr, self._pyramid.low_wh)
         clock.mark("shrink")
 
+        if self.options.keeps_held:
+            matte = self._keeper.keep(matte)
         matte = self._dropper.drop(matte)
+        if self.options.people == "largest":
+            matte = self._follower.only(matte)
         clock.mark("islands")
 
         if self.options.smoothing > 0.0:

@@ -13,6 +13,7 @@ from edge_deeplab.recipe import check, setting
 if TYPE_CHECKING:
     import numpy as np
 
+People = Literal["all", "largest"]
 BlurStyle = Literal["soft", "lens"]
 Aperture = Literal["disc", "pentagon", "hexagon", "octagon"]
 
@@ -44,6 +45,10 @@ class CompositingOptions:
         strength: of the blur; its standard deviation is this share of blur.MAX_SIGMA_SHARE of the frame's diagonal.
             0 shows the frame as it came.
         smoothing: weight of the past matte where nothing moves (smoothing.MatteSmoother). 0 is off.
+        keeps_held: whether what is half seen and joined to the person, or within them, is kept
+            (held_objects.HeldObjectKeeper): phones, cups, headphones.
+        people: "all", or "largest": one alone, who stays the one while nobody else is clearly larger
+            (people.PersonFollower).
         least_person: an island of the matte with less than this share of the largest one's area is background
             (islands.IslandDropper): a flag or a poster, and people far behind. 0 keeps every island.
         refines_edges: whether the matte's edge is drawn to the picture's edges (upsampling.GuidedUpsampler) or only
@@ -64,6 +69,8 @@ class CompositingOptions:
     aperture: Aperture = setting("disc", help="shape of a point of light in the lens style")
     highlights: float = setting(0.5, low=0.0, high=1.0, help="how far lights stand out in the lens style, 0 to 1")
     smoothing: float = setting(0.7, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95")
+    keeps_held: bool = setting(True, help="keep what the person holds or wears, where the model half sees it")
+    people: People = setting("all", help="all, or largest: one person alone, and the same one from frame to frame")
     least_person: float = setting(
         0.25, low=0.0, high=1.0, help="smallest island kept as a person, as a share of the largest; 0 keeps all"
     )
