@@ -108,6 +108,7 @@ class CameraSource(SourceLife):
             raise DeviceError(
                 f"camera {spec} gives no picture", next_step="is another program using it? Unplug it and try again"
             )
+        self._first_ns = time.perf_counter_ns()
         self.size_wh = (self._first.shape[1], self._first.shape[0])
         self.fps = rate_from_float(self._capture.get(cv2.CAP_PROP_FPS))
         self.media = MediaFacts(fps=self.fps)
@@ -138,14 +139,13 @@ class CameraSource(SourceLife):
             return self._capture.read()
 
     def _frames(self) -> Iterator[Frame]:
-        began_s = time.perf_counter()
-        index, failed, bgr = 0, 0, self._first
+        index, failed, bgr, at_ns = 0, 0, self._first, self._first_ns
         is_read = True
         while True:
             if is_read:
                 failed = 0
-                time_s = time.perf_counter() - began_s if index else 0.0
-                yield Frame(index, time_s, cv2.flip(bgr, 1) if self._mirror else bgr)
+                time_s = (at_ns - self._first_ns) / 1e9
+                yield Frame(index, time_s, cv2.flip(bgr, 1) if self._mirror else bgr, captured_ns=at_ns)
                 index += 1
             else:
                 failed += 1
@@ -154,6 +154,7 @@ class CameraSource(SourceLife):
                         f"camera {self._spec} went away after {index} frames", next_step="is it plugged in?"
                     )
             is_read, bgr = self._read()
+            at_ns = time.perf_counter_ns()
 
     def _release(self) -> None:
         self._capture.release()

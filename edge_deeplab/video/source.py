@@ -90,9 +90,9 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     if scheme:
         if scheme not in SCHEMES:
             raise InputError(f"{spec}: an address of another kind", came=scheme, allowed=", ".join(SCHEMES))
-        from edge_deeplab.video.streams import StreamSource
+        from edge_deeplab.video.streams import open_stream
 
-        return StreamSource(spec, mirror=options.mirror)
+        return open_stream(spec, mirror=options.mirror)
     return _open_path(Path(spec), options, fps)
 
 

@@ -15,6 +15,7 @@ from typing import Self
 
 import cv2
 
+from edge_deeplab.errors import DeviceError
 from edge_deeplab.video.frames import Frame, MediaFacts
 
 CLOSE_WAIT_S = 6.0  # a read of ours blocks for at most 5 s; releasing a device under a read crashes in C++
@@ -50,6 +51,10 @@ class SourceLife:
                     frame = next(frames)
                 except StopIteration:
                     return
+                except DeviceError:
+                    if not self._is_open:  # closing cut the read off
+                        return
+                    raise
             yield frame
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from edge_deeplab.video.container import PyavVideoSource
 from edge_deeplab.video.frames import Source
 from edge_deeplab.video.opencv_file import OpencvVideoSource
 from edge_deeplab.video.stills import FolderSource, ImageSource
-from edge_deeplab.video.streams import StreamSource
+from edge_deeplab.video.streams import open_stream
 from edge_deeplab.video.synthetic import SyntheticSource
 
 KINDS = ("pyav", "opencv", "image", "held image", "folder", "stream", "camera", "synthetic", "live synthetic")
@@ -34,7 +34,7 @@ def source(request, clips, tmp_path, coded, camera_url, recorded_capture):
         "image": lambda: ImageSource(tmp_path / "a.png"),
         "held image": lambda: ImageSource(tmp_path / "a.png", held_fps=Fraction(200)),
         "folder": lambda: FolderSource(tmp_path, fps=Fraction(30)),
-        "stream": lambda: StreamSource(camera_url()),
+        "stream": lambda: open_stream(camera_url()),
         "camera": lambda: CameraSource("0", open_capture=recorded_capture()),
         "synthetic": lambda: SyntheticSource(picture, size_wh=(64, 48), frame_count=5),
         "live synthetic": lambda: SyntheticSource(picture, size_wh=(64, 48), fps=Fraction(200), frame_count=None),
