@@ -41,8 +41,9 @@ from rich.console import Console
 from edge_deeplab.compositing.background import PictureBackground
 from edge_deeplab.compositing.options import Background, CompositingOptions
 from edge_deeplab.compositing.overlay import draw_text
-from edge_deeplab.data.composites import SceneOptions, TrueFrame, make_scenes
+from edge_deeplab.data.composites import TrueFrame, make_scenes
 from edge_deeplab.data.pairs import PairsFolder, list_images
+from edge_deeplab.data.scene_options import SceneOptions
 from edge_deeplab.errors import EdgeDeepLabError, InputError, OutputError, UsageError
 from edge_deeplab.evaluation.halo import blend
 from edge_deeplab.evaluation.portrait import (

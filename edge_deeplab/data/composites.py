@@ -20,10 +20,10 @@ import numpy as np
 
 from edge_deeplab.data.cutouts import Cutout, cut_out
 from edge_deeplab.data.pairs import Pair
+from edge_deeplab.data.scene_options import SceneOptions
 from edge_deeplab.errors import DataError
 from edge_deeplab.imaging.decode import read_image
 from edge_deeplab.labels import IGNORE
-from edge_deeplab.recipe import check, setting
 
 Motion = Literal["rest", "sway", "walk", "lean", "camera"]
 MOTIONS: tuple[Motion, ...] = ("sway", "rest", "walk", "lean", "camera")
@@ -37,30 +37,6 @@ HEIGHT_SHARE = (0.68, 0.9)  # of the frame's height, what a person fills
 BUST_SHARE = (0.45, 0.65)
 BACKGROUND_ZOOM = 1.12  # room for the camera to move in
 SUBFRAMES = 4  # averaged over the time the shutter is open
-
-
-@dataclass(frozen=True, kw_only=True)
-class SceneOptions:
-    """What the camera of a made scene is like.
-
-    Attributes:
-        size_wh: of the frames.
-        frames: how many.
-        fps: frames a second.
-        shutter: share of a frame's time that the shutter is open; 0 has no motion blur.
-        noise: standard deviation of each frame's own noise, in levels of 8 bits.
-        jpeg_quality: each frame goes through a JPEG of this quality, as most webcams send them; 0 leaves it out.
-    """
-
-    size_wh: tuple[int, int] = setting((640, 480), low=32, high=4096, help="width and height of the frames")
-    frames: int = setting(24, low=1, help="frames of each scene")
-    fps: float = setting(30.0, low=1.0, help="frames a second")
-    shutter: float = setting(0.5, low=0.0, high=1.0, help="share of the time the shutter is open: motion blur")
-    noise: float = setting(2.0, low=0.0, high=50.0, help="noise, standard deviation in levels of 0..255")
-    jpeg_quality: int = setting(92, low=0, high=100, help="of the camera's JPEG; 0 for none")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_deeplab.data.composites import MOTIONS, MovingComposite, SceneOptions, make_scenes
+from edge_deeplab.data.composites import MOTIONS, MovingComposite, make_scenes
 from edge_deeplab.data.cutouts import Cutout
 from edge_deeplab.data.pairs import PairsFolder, list_images
+from edge_deeplab.data.scene_options import SceneOptions
 from edge_deeplab.errors import DataError, RecipeError
 
 SMALL = SceneOptions(size_wh=(128, 96), frames=6)
