@@ -3,10 +3,10 @@
     chosen = choose_precision("portrait", threads=2)
     chosen.path, str(chosen)      # .../portrait.tflite, "int8 (2.1 ms, float16 4.3 ms, timed now)"
 
-A name means a pair, NAME.tflite and NAME.float16.tflite, and both give the same picture; a path means that one file. int8 is
-the faster one where the processor has int8 dot products and the slower one elsewhere, so both are timed, once for a
-processor, a pair and a number of threads; the answer is kept in the user's cache directory. Nothing that measures accuracy
-chooses by speed: it asks for a precision, or names a file.
+A name means a pair, NAME.tflite and NAME.float16.tflite, and both give the same picture; a path means that one file.
+int8 is the faster one where the processor has int8 dot products and the slower one elsewhere, so both are timed, once
+for a processor, a pair and a number of threads; the answer is kept in the user's cache directory. Nothing that measures
+accuracy chooses by speed: it asks for a precision, or names a file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from edge_deeplab.errors import ModelError, UsageError
-from edge_deeplab.runtime.bundled import assets_folder, bundled_model
+from edge_deeplab.runtime.bundled import bundled_model
 from edge_deeplab.runtime.interpreter import Engine, engine_name
 
 Precision = Literal["auto", "int8", "float16"]
@@ -37,8 +37,8 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 FLOAT16_SUFFIX = ".float16.tflite"
 
 WARM_UP_RUNS = 2
-# Medians of so many runs, in turn with the other file: enough to tell two files apart that differ by a tenth, and over in
-# a fifth of a second where one takes 10 ms.
+# Medians of so many runs, in turn with the other file: enough to tell two files apart that differ by a tenth, and over
+# in a fifth of a second where one takes 10 ms.
 TIMED_RUNS = 9
 CACHE_FILE = "precision.json"
 
@@ -84,7 +84,7 @@ def choose_precision(
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r}", allowed=", ".join(PRECISIONS))
     path = bundled_model(model)
-    if path.parent != assets_folder() or path.name.endswith(FLOAT16_SUFFIX):
+    if Path(model).is_file() or path.name.endswith(FLOAT16_SUFFIX):
         if precision != "auto":
             raise UsageError(
                 f"{model}: precision {precision} of a single file", allowed="a bundled name, which means two files",
@@ -98,9 +98,8 @@ def choose_precision(
         return Chosen(path=path, precision="int8")
     if precision == "float16":
         return Chosen(path=twin, precision="float16")
-    return _faster(
-        {"int8": path, "float16": twin}, threads, user_cache_folder() if cache_folder is None else cache_folder
-    )
+    folder = user_cache_folder() if cache_folder is None else cache_folder
+    return _faster({"int8": path, "float16": twin}, threads, folder)
 
 
 def user_cache_folder() -> Path:
