@@ -24,7 +24,8 @@ from rich.table import Table
 
 from edge_deeplab.calibration.artifact import CalibrationSet
 from edge_deeplab.calibration.calibrators import NAMES, Calibrator
-from edge_deeplab.cli.evaluate_command import PERSON, score_pairs, spread
+from edge_deeplab.cli.data_option import spread
+from edge_deeplab.cli.evaluate_command import PERSON, score_pairs
 from edge_deeplab.cli.foreign_facts import ForeignFacts
 from edge_deeplab.cli.predictors import open_predictor
 from edge_deeplab.cli.progress_bar import progress_bar

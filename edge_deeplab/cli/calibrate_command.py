@@ -67,8 +67,9 @@ def command(
 ) -> None:
     """Pick diverse samples from folders of pictures or from videos.
 
-    A FOLDER is a pairs folder (its images/ alone), or holds pictures at any depth. Anything else is a source as `blur`
-    knows it: a video file, a picture, a camera, a stream. Near duplicates are rejected; half of the samples (see
+    A FOLDER is a data set (see `edge-deeplab doctor --list`), of which the training pictures are taken, FOLDER@SPLIT
+    those of another split, or it holds pictures at any depth. Anything else is a source as `blur` knows it: a video
+    file, a picture, a camera, a stream. Near duplicates are rejected; half of the samples (see
     --coverage) are drawn at random, half are chosen to lie as far apart in light, colour and edges as they can. The
     same pictures and seed give the same file.
 
@@ -115,9 +116,25 @@ def open_sources(specs: tuple[str, ...], limit: int | None) -> list[SourceOfPict
         if specs.count(spec) > 1:
             raise UsageError(f"{spec}: given twice")
         path = Path(spec)
-        name = source_name(spec, taken=[source.name for source in found])
-        found.append(_folder(path, name, limit) if path.is_dir() else _frames(spec, name, limit))
+        taken = [source.name for source in found]
+        name = source_name(spec, taken=taken)
+        if is_data_set(spec):
+            found.append(_data_set(spec, taken, limit))
+        else:
+            found.append(_folder(path, name, limit) if path.is_dir() else _frames(spec, name, limit))
     return found
+
+
+def is_data_set(spec: str) -> bool:
+    """Whether a source is a data set in its owners' layout or a pairs folder, named or recognised."""
+    from edge_deeplab.data.catalogue import CATALOGUE, DataSpec, recognise
+
+    if not Path(spec).exists() and spec.partition(":")[0] in CATALOGUE:
+        return True
+    if "://" in spec:
+        return False
+    root = DataSpec.parse(spec).root if not Path(spec).exists() else Path(spec)
+    return root.is_dir() and bool(recognise(root))
 
 
 def source_name(spec: str, *, taken: list[str]) -> str:
@@ -133,22 +150,36 @@ def source_name(spec: str, *, taken: list[str]) -> str:
     return next(f"{name} ({count})" for count in itertools.count(2) if f"{name} ({count})" not in taken)
 
 
+def _data_set(spec: str, taken: list[str], limit: int | None) -> SourceOfPictures:
+    from edge_deeplab.calibration.sampling import Picture
+    from edge_deeplab.cli.data_option import spread
+    from edge_deeplab.data.catalogue import open_data
+
+    data = open_data(spec, role="train")
+    name, pairs = source_name(data.name, taken=taken), spread(data.pairs, limit)
+
+    def read() -> Iterator[Picture]:
+        for pair in pairs:
+            file = pair.image_path.name if pair.name == pair.image_path.stem else pair.name
+            yield Picture(source=name, name=file, image=pair.read_image())
+
+    return SourceOfPictures(name=name, total=len(pairs), read=read)
+
+
 def _folder(path: Path, name: str, limit: int | None) -> SourceOfPictures:
     from edge_deeplab.calibration.sampling import Picture
     from edge_deeplab.errors import DataError
     from edge_deeplab.imaging.decode import IMAGE_SUFFIXES, read_image
 
-    is_pairs = (path / "images").is_dir() and (path / "masks").is_dir()
-    root = path / "images" if is_pairs else path
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
-        raise DataError(f"{root}: holds no pictures", allowed=", ".join(IMAGE_SUFFIXES))
+        raise DataError(f"{path}: holds no pictures", allowed=", ".join(IMAGE_SUFFIXES))
     if limit is not None and limit < len(files):
         files = [files[index * len(files) // limit] for index in range(limit)]
 
     def read() -> Iterator[Picture]:
         for file in files:
-            yield Picture(source=name, name=file.relative_to(root).as_posix(), image=read_image(file))
+            yield Picture(source=name, name=file.relative_to(path).as_posix(), image=read_image(file))
 
     return SourceOfPictures(name=name, total=len(files), read=read)
 

@@ -56,14 +56,20 @@ class Predictor(Protocol):
         """Frees the model; twice is harmless."""
 
 
-def open_predictor(model: str, facts: ForeignFacts, *, threads: int = 1, kernels: str = "auto") -> Predictor:
+def open_predictor(
+    model: str, facts: ForeignFacts, *, threads: int = 1, kernels: str = "auto", output_stride: int | None = None
+) -> Predictor:
     """Opens a model file by its suffix, or a bundled model by its name.
 
     Args:
         facts: of a model that carries no manifest; not used for one that does.
         threads, kernels: of the LiteRT engine.
-    Raises: ModelError when the file is missing, does not load, or needs facts that were not given.
+        output_stride: builds a .keras file of ours anew at another stride than the one it was trained at.
+    Raises: ModelError when the file is missing, does not load, or needs facts that were not given; UsageError for an
+        output stride that the file cannot have.
     """
+    if output_stride is not None:
+        return _open_at_stride(Path(model), output_stride)
     suffix = Path(model).suffix.lower()
     if suffix not in (*KERAS_SUFFIXES, QUANTIZED_SUFFIX):
         return _open_tflite(bundled_model(model), facts, threads=threads, kernels=kernels)
@@ -178,6 +184,22 @@ def _open_own_keras(path: Path, manifest: Manifest) -> Predictor:
         return _open_loaded_keras(path, manifest)
     model, manifest = rebuild(path, keras_namespace("keras"), batch_size=1)
     return _KerasPredictor(path, "keras", manifest, model.predict_on_batch)
+
+
+def _open_at_stride(path: Path, output_stride: int) -> Predictor:
+    manifest = read_manifest(path) if path.suffix.lower() in KERAS_SUFFIXES else None
+    if manifest is None or not manifest.architecture:
+        raise UsageError(
+            f"--output-stride: {path.name} cannot be built anew",
+            allowed="a .keras file of `edge-deeplab train` or `import`",
+            next_step="leave the option out, or score the .keras file it came from",
+        )  # fmt: skip
+    start_tensorflow()
+    from edge_deeplab.models.keras_api import keras_namespace
+    from edge_deeplab.models.store import rebuild
+
+    model, manifest = rebuild(path, keras_namespace("keras"), batch_size=1, output_stride=output_stride)
+    return _KerasPredictor(path, f"keras, stride {output_stride}", manifest, model.predict_on_batch)
 
 
 def _open_foreign_keras(path: Path, facts: ForeignFacts) -> Predictor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_deeplab.cli.calibrator_option import calibrator_option
+from edge_deeplab.cli.data_option import DATA_HELP, SPEC, spread
 from edge_deeplab.cli.evaluate_command import CLASSES, PERSON, PIPE_WIDTH, TO_STDOUT
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edge_deeplab.cli.report_inputs import Inputs
     from edge_deeplab.cli.report_layers import LayerFindings
     from edge_deeplab.cli.report_scoring import Scorer
+    from edge_deeplab.data.catalogue import OpenedData
     from edge_deeplab.evaluation.stages import StageReport
 
 SKIPPABLE = ("float32", "float16", "ptq", "qat", "int8", "reference")  # report_stages.STAGES; a test holds them equal
@@ -26,9 +28,7 @@ LAYER_PICTURES = 8
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--data", type=click.Path(path_type=Path), required=True, help="Folder with images/ and masks/ of the same names."
-)
+@click.option("--data", required=True, metavar=SPEC, help=DATA_HELP)
 @click.option("--calibration", type=click.Path(path_type=Path), metavar="FILE.calib",
               help="Samples for int8 ranges, made by `edge-deeplab calibrate`.")  # fmt: skip
 @calibrator_option
@@ -58,7 +58,7 @@ LAYER_PICTURES = 8
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @foreign_options
 def command(
-    model: Path, data: Path, calibration: Path | None, calibrator: str | None, tuned: Path | None,
+    model: Path, data: str, calibration: Path | None, calibrator: str | None, tuned: Path | None,
     tflite: Path | None, skip: tuple[str, ...], max_float_loss: float, max_ptq_loss: float, max_qat_loss: float,
     layers: bool, worst: int, all_layers: bool, layer_pictures: int, compare_calibrators: bool, score: str | None,
     limit: int | None, threads: int, json_file: str | None, html_file: Path | None, force: bool, facts: ForeignFacts,
@@ -83,11 +83,10 @@ def command(
     --layers gives the signal-to-noise ratio of every int8 tensor against float, and what the network would be with its
     worst layers in float16 or with 16-bit activations. --compare-calibrators needs --calibration.
     """
-    from edge_deeplab.cli.evaluate_command import spread
     from edge_deeplab.cli.report_inputs import Inputs, check_comparison, check_inputs, check_target
     from edge_deeplab.cli.report_scoring import Scorer, ended_by_sigterm, run_calibrators, run_layers, run_stages
     from edge_deeplab.cli.report_stages import Gates, StageLine
-    from edge_deeplab.data.pairs import PairsFolder
+    from edge_deeplab.data.catalogue import open_data
 
     target = Path(json_file) if json_file and json_file != TO_STDOUT else None
     for file in (target, html_file):
@@ -96,7 +95,8 @@ def command(
     samples = check_inputs(model, tuned, tflite, calibration, calibrator, facts)
     if compare_calibrators:
         check_comparison(model, samples)
-    pairs = spread(PairsFolder(data).pairs, limit)
+    opened = open_data(data)
+    pairs = spread(opened.pairs, limit)
     from edge_deeplab.calibration.calibrators import Calibrator
     from edge_deeplab.cli.tensorflow_start import start_tensorflow
 
@@ -107,26 +107,26 @@ def command(
     )  # fmt: skip
     gates = Gates(float_file=max_float_loss, ptq=max_ptq_loss, qat=max_qat_loss)
     with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="edge-deeplab-report-") as folder:
-        line, scorer = StageLine(inputs, Path(folder), gates), Scorer(pairs, score)
+        line, scorer = StageLine(inputs, Path(folder), gates), Scorer(pairs, score, opened)
         report = run_stages(line, skip, scorer)
         calibrators = run_calibrators(line, report, scorer) if compare_calibrators else None
         findings = None
         if layers:
             findings = run_layers(line, spread(pairs, layer_pictures), scorer, worst=worst)
-    document = describe(report, calibrators, findings, inputs, data=data, scorer=scorer)
+    document = describe(report, calibrators, findings, inputs, data=opened, scorer=scorer)
     write_files(document, target, html_file, overwrite=force)
     if json_file == TO_STDOUT:
         from edge_deeplab.profiling.report import to_json
 
         click.echo(to_json(document), nl=False)
     else:
-        show(report, calibrators, findings, title=f"{data.name}: {len(pairs)} pictures", everything=all_layers)
+        show(report, calibrators, findings, title=f"{opened.name}: {len(pairs)} pictures", everything=all_layers)
     hold_gates(report)
 
 
 def describe(
     report: StageReport, calibrators: StageReport | None, findings: LayerFindings | str | None, inputs: Inputs,
-    *, data: Path, scorer: Scorer,
+    *, data: OpenedData, scorer: Scorer,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything as plain values."""
     from edge_deeplab import __version__
@@ -136,7 +136,7 @@ def describe(
         "format": 1,
         "edge_deeplab": __version__,
         "model": inputs.model.name,
-        "data": data.resolve().name,
+        "data": data.name,
         "pictures": len(scorer.pairs),
         "score": scorer.score,
         "engine": list(engine_name()),

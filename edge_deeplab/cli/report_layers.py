@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_deeplab.cli.predictors import Predictor
     from edge_deeplab.converters.mixed import WiderCost
     from edge_deeplab.converters.sources import Source
-    from edge_deeplab.data.pairs import Pair
+    from edge_deeplab.data.pairs import LabelledPicture
     from edge_deeplab.evaluation.runner import ClassReport, EvaluationReport
     from edge_deeplab.quantization.sensitivity import LayerNoise
 
@@ -124,13 +124,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def network_images(source: Source, pairs: tuple[Pair, ...]) -> list[np.ndarray]:
+def network_images(source: Source, pairs: tuple[LabelledPicture, ...]) -> list[np.ndarray]:
     """Pictures as the network takes them, in batches: (n, H, W, 3) float32 in its real range."""
-    from edge_deeplab.imaging.decode import read_image
     from edge_deeplab.imaging.resize import fit_image
 
     manifest = source.int8_manifest
-    fitted = [fit_image(read_image(pair.image_path), manifest.size_hw, manifest.fit)[0] for pair in pairs]
+    fitted = [fit_image(pair.read_image(), manifest.size_hw, manifest.fit)[0] for pair in pairs]
     stacked = np.stack(fitted).astype(np.float32) / np.float32(255)
     return list(source.real(stacked[start : start + BATCH] for start in range(0, len(stacked), BATCH)))
 

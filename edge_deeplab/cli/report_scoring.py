@@ -1,6 +1,6 @@
 """`edge-deeplab report` at work: stages, calibrators and layers scored on the same pictures, with a line of progress.
 
-scorer = Scorer(pairs, score=None)
+scorer = Scorer(opened.pairs, score=None, data=opened)
 report = run_stages(line, skipped=(), scorer=scorer)
 """
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from edge_deeplab.cli.predictors import Predictor
     from edge_deeplab.cli.report_layers import LayerFindings
     from edge_deeplab.cli.report_stages import StageLine
-    from edge_deeplab.data.pairs import Pair
+    from edge_deeplab.data.catalogue import OpenedData
+    from edge_deeplab.data.pairs import LabelledPicture
     from edge_deeplab.evaluation.runner import ClassReport, EvaluationReport
     from edge_deeplab.evaluation.stages import Stage, StageReport
 
@@ -46,11 +47,12 @@ class Scorer:
     """Scores predictors on the same pairs, with a line of progress.
 
     Args:
-        score: PERSON or CLASSES; None takes what the first predictor allows.
+        score: PERSON or CLASSES; None takes what the first predictor and the data allow.
+        data: what the pairs are from.
     """
 
-    def __init__(self, pairs: tuple[Pair, ...], score: str | None) -> None:
-        self.pairs, self.score = pairs, score
+    def __init__(self, pairs: tuple[LabelledPicture, ...], score: str | None, data: OpenedData) -> None:
+        self.pairs, self.score, self.data = pairs, score, data
         self.line = ProgressLine()
 
     def __call__(self, name: str, predictor: Predictor) -> EvaluationReport | ClassReport:
@@ -58,7 +60,7 @@ class Scorer:
         from edge_deeplab.cli.evaluate_command import choose_score, score_pairs
         from edge_deeplab.evaluation.inference import Look
 
-        self.score = choose_score(self.score, [predictor], None)
+        self.score = choose_score(self.score, [predictor], None, self.data)
         total, started_s = len(self.pairs), time.monotonic()
 
         def show(done: int) -> None:
@@ -108,7 +110,9 @@ def run_calibrators(line: StageLine, report: StageReport, scorer: Scorer) -> Sta
     return StageReport(stages=(report.stages[0], *compare_calibrators(line, scorer)))
 
 
-def run_layers(line: StageLine, pairs: tuple[Pair, ...], scorer: Scorer, *, worst: int) -> LayerFindings | str:
+def run_layers(
+    line: StageLine, pairs: tuple[LabelledPicture, ...], scorer: Scorer, *, worst: int
+) -> LayerFindings | str:
     """Where the fake-quantized network loses; or why there is none."""
     from edge_deeplab.cli.report_layers import measure_layers, network_images
     from edge_deeplab.cli.report_stages import StageLeftOutError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_deeplab.cli.calibrator_option import calibrator_option
+from edge_deeplab.cli.data_option import SPEC
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.progress_line import ProgressLine
 
@@ -33,10 +34,9 @@ SUFFIX = ".qat"
 @click.option(
     "--data",
     "pairs",
-    type=click.Path(path_type=Path),
     multiple=True,
-    metavar="FOLDER",
-    help="Folder with images/ and masks/ to train on; may be given several times.",
+    metavar=SPEC,
+    help="Data set to train on, such as a folder with images/ and masks/; may be given several times.",
 )
 @click.option("--backgrounds", type=click.Path(path_type=Path), metavar="FOLDER", help="Pictures to paste people on.")
 @click.option(
@@ -56,7 +56,7 @@ def command(
     calibration: Path,
     calibrator: str | None,
     steps: int | None,
-    pairs: tuple[Path, ...],
+    pairs: tuple[str, ...],
     backgrounds: Path | None,
     recipe_file: Path | None,
     assignments: tuple[str, ...],
@@ -90,7 +90,7 @@ def command(
 
 def resolve_run(
     recipe_file: Path | None,
-    pairs: tuple[Path, ...],
+    pairs: tuple[str, ...],
     backgrounds: Path | None,
     flags: dict[str, Any],
     assignments: tuple[str, ...],
@@ -176,7 +176,7 @@ def _tune(
         unrounded = network.model(images, training=False)
     tuning = {
         "steps": run.tune.steps, "teacher": uses_teacher and run.tune.distillation > 0,
-        "calibration": calibration_facts(samples, calibrator), "data": [folder.name for folder in run.data.train],
+        "calibration": calibration_facts(samples, calibrator), "data": [Path(text).name for text in run.data.train],
         "learning_rate": run.tune.learning_rate, "batch_size": run.tune.batch_size, "seed": run.tune.seed,
     }  # fmt: skip
     manifest = source.int8_manifest

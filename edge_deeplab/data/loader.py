@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_deeplab.data.pairs import Pair
+from edge_deeplab.data.pairs import LabelledPicture
 from edge_deeplab.errors import DataError
 from edge_deeplab.imaging.augment import AugmentRecipe, augment
 from edge_deeplab.imaging.decode import read_image
@@ -40,7 +40,7 @@ class PairLoader:
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], *, size_hw: tuple[int, int], batch_size: int, recipe: AugmentRecipe,
+        self, pairs: Sequence[LabelledPicture], *, size_hw: tuple[int, int], batch_size: int, recipe: AugmentRecipe,
         seed: int = 0, classes: int = 2, backgrounds: Sequence[Path] = (), workers: int = 2,
     ) -> None:  # fmt: skip
         if len(pairs) < batch_size:

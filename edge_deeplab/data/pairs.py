@@ -1,4 +1,4 @@
-"""Pairs of picture and mask in a folder: images/NAME.jpg|png beside masks/NAME.png.
+"""Pairs of picture and mask, and the plain folder of them: images/NAME.jpg|png beside masks/NAME.png.
 
 folder = PairsFolder(Path("portraits/train"))
 image, mask = folder.pairs[0].read()
@@ -8,60 +8,134 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from edge_deeplab.data.labelling import PLAIN, Labelling
 from edge_deeplab.errors import DataError
-from edge_deeplab.imaging.decode import read_image, read_mask
+from edge_deeplab.imaging.decode import read_image
 from edge_deeplab.labels import IGNORE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-FOREGROUND = 255
-"""A mask that holds only 0 and 255 is a two-class mask: 255 stands for label 1."""
 SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One labelled picture; mask_path None is a picture without labels, of which every pixel is IGNORE."""
+class LabelledPicture(Protocol):
+    """What training, evaluation and calibration ask of one element of a data set.
 
-    name: str
-    image_path: Path
-    mask_path: Path | None
+    Attributes:
+        name: unique in its data set.
+        image_path, mask_path: the files, for messages; mask_path is None for a picture without labels.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def image_path(self) -> Path: ...  # noqa: D102
+    @property
+    def mask_path(self) -> Path | None: ...  # noqa: D102
+
+    def read_image(self) -> np.ndarray:
+        """The picture alone, (H, W, 3) uint8 RGB. Raises InputError for a broken file."""
 
     def read(self, *, classes: int = 2) -> tuple[np.ndarray, np.ndarray]:
-        """Reads both files.
+        """Picture and labels.
 
         Returns: (H, W, 3) uint8 RGB and (H, W) uint8 labels 0..classes-1, or IGNORE.
         Raises: InputError for a broken file, DataError for a mask of another size or labels out of range.
         """
-        image = read_image(self.image_path)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One labelled picture in its own files; mask_path None is one without labels, every pixel of which is IGNORE."""
+
+    name: str
+    image_path: Path
+    mask_path: Path | None
+    labelling: Labelling = PLAIN
+
+    def read_image(self) -> np.ndarray:
+        """As LabelledPicture.read_image."""
+        return read_image(self.image_path)
+
+    def read(self, *, classes: int = 2) -> tuple[np.ndarray, np.ndarray]:
+        """As LabelledPicture.read."""
+        image = self.read_image()
         if self.mask_path is None:
             return image, np.full(image.shape[:2], IGNORE, np.uint8)
-        mask = read_mask(self.mask_path)
-        if image.shape[:2] != mask.shape:
-            raise DataError(
-                f"{self.mask_path}: the mask has another size than its picture",
-                came=f"{mask.shape[1]}x{mask.shape[0]}", allowed=f"{image.shape[1]}x{image.shape[0]}",
-            )  # fmt: skip
-        return image, to_labels(mask, classes=classes, source=self.mask_path)
+        labels = self.labelling.read(self.mask_path, classes=classes)
+        check_same_size(self.mask_path, labels, image)
+        return image, labels
 
 
-def to_labels(mask: np.ndarray, *, classes: int, source: Path) -> np.ndarray:
-    """Turns a stored mask into labels: 0/255 becomes 0/1 for two classes, else values are labels and 255 is ignored.
-
-    Raises: DataError naming `source` and the values out of range.
-    """
-    present = np.flatnonzero(np.bincount(mask.reshape(-1), minlength=256))
-    if classes == 2 and set(present.tolist()) <= {0, FOREGROUND}:
-        return (mask == FOREGROUND).astype(np.uint8)
-    wrong = present[(present >= classes) & (present != IGNORE)]
-    if wrong.size:
+def check_same_size(mask_path: Path, labels: np.ndarray, image: np.ndarray) -> None:
+    """Raises DataError for a mask of another size than its picture."""
+    if image.shape[:2] != labels.shape:
         raise DataError(
-            f"{source}: labels out of range", came=", ".join(map(str, wrong[:SHOWN])),
-            allowed=f"0..{classes - 1}, and 255 for ignored" + (", or 0 and 255 alone" if classes == 2 else ""),
+            f"{mask_path}: the mask has another size than its picture",
+            came=f"{labels.shape[1]}x{labels.shape[0]}", allowed=f"{image.shape[1]}x{image.shape[0]}",
         )  # fmt: skip
-    return mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a data set's folder holds of one split, before any file was opened.
+
+    Attributes:
+        pairs: those with both files, in the order of their list or by name.
+        without_mask, without_picture: names of which one file is missing, or both (then in without_picture).
+    """
+
+    pairs: tuple[Pair, ...]
+    without_mask: tuple[str, ...] = ()
+    without_picture: tuple[str, ...] = ()
+
+    def whole(self, source: str, *, allowed: str) -> tuple[Pair, ...]:
+        """The pairs. Raises DataError when a file is missing, or there is no pair at all."""
+        for word, lonely in (
+            ("pictures without a mask", self.without_mask),
+            ("masks without a picture", self.without_picture),
+        ):
+            if lonely:
+                names = ", ".join(lonely[:SHOWN]) + (" ..." if len(lonely) > SHOWN else "")
+                raise DataError(f"{source}: {len(lonely)} {word}: {names}", allowed=allowed)
+        if not self.pairs:
+            raise DataError(f"{source}: holds no pairs", allowed=allowed)
+        return self.pairs
+
+
+def match(
+    images: dict[str, Path], masks: dict[str, Path], labelling: Labelling, *, wanted: tuple[str, ...] | None = None
+) -> Listing:
+    """Pairs pictures and masks of the same name.
+
+    wanted: the names of a list, in its order; None takes every name of both, sorted.
+    """
+    names = tuple(sorted(images.keys() | masks.keys())) if wanted is None else wanted
+    return Listing(
+        pairs=tuple(
+            Pair(name, images[name], masks[name], labelling) for name in names if name in images and name in masks
+        ),
+        without_mask=tuple(name for name in names if name in images and name not in masks),
+        without_picture=tuple(name for name in names if name not in images),
+    )
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...], *, ending: str = "") -> dict[str, Path]:
+    """The files of a folder by their stem without `ending`, which others must not have. Raises DataError for two."""
+    found: dict[str, Path] = {}
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in suffixes or not path.stem.endswith(ending):
+            continue
+        stem = path.stem.removesuffix(ending)
+        if stem in found:
+            raise DataError(f"{path}: two pictures of one name", came=found[stem].name)
+        found[stem] = path
+    return found
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
@@ -74,6 +148,17 @@ def list_images(folder: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def is_pairs_folder(root: Path) -> bool:
+    """Whether a folder has images/ and masks/."""
+    return (root / "images").is_dir() and (root / "masks").is_dir()
+
+
+def list_pairs(root: Path) -> Listing:
+    """What a pairs folder holds. Raises DataError for two pictures of one name."""
+    masks = files_by_stem(root / "masks", (".png",))
+    return match(files_by_stem(root / "images", IMAGE_SUFFIXES), masks, PLAIN)
+
+
 class PairsFolder:
     """A folder with images/ and masks/.
 
@@ -83,26 +168,11 @@ class PairsFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        images, masks = root / "images", root / "masks"
-        if root.is_dir() and not (images.is_dir() and masks.is_dir()):
+        if root.is_dir() and not is_pairs_folder(root):
             came = ", ".join(sorted(path.name for path in root.iterdir())[:SHOWN]) or "an empty folder"
             raise DataError(f"{root}: not a pairs folder", came=came, allowed="images/ and masks/ with the same names")
-        by_stem: dict[str, Path] = {}
-        for path in list_images(images):
-            if path.stem in by_stem:
-                raise DataError(f"{path}: two pictures of one name", came=by_stem[path.stem].name)
-            by_stem[path.stem] = path
-        stems = {path.stem for path in masks.iterdir() if path.suffix.lower() == ".png"}
-        for word, lonely in (
-            ("pictures without a mask", set(by_stem) - stems),
-            ("masks without a picture", stems - set(by_stem)),
-        ):
-            if lonely:
-                names = ", ".join(sorted(lonely)[:SHOWN]) + (" ..." if len(lonely) > SHOWN else "")
-                raise DataError(
-                    f"{root}: {len(lonely)} {word}: {names}", allowed="images/NAME.jpg beside masks/NAME.png"
-                )
-        self.pairs = tuple(Pair(stem, path, masks / f"{stem}.png") for stem, path in sorted(by_stem.items()))
+        list_images(root / "images")
+        self.pairs = list_pairs(root).whole(str(root), allowed="images/NAME.jpg beside masks/NAME.png")
 
     def __len__(self) -> int:
         return len(self.pairs)

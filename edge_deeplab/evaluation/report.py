@@ -45,13 +45,13 @@ def person_table(rows: Sequence[Row[EvaluationReport]], *, title: str | None = N
 
 
 def class_table(rows: Sequence[Row[ClassReport]], *, title: str | None = None) -> Table:
-    """Mean IoU and pixel accuracy, one row per model."""
-    table = _table(("mean IoU", "accuracy", "classes seen"), title)
+    """Mean IoU over all pixels, mean of the pictures' own, and pixel accuracy; one row per model."""
+    table = _table(("mean IoU", "of pictures", "accuracy", "classes seen"), title)
     for row in rows:
         seen = sum(value is not None for value in row.report.iou)
         table.add_row(
-            *_about(row), _figure(row.report.mean_iou), _figure(row.report.pixel_accuracy),
-            f"{seen} of {len(row.report.labels)}",
+            *_about(row), _figure(row.report.mean_iou), _figure(row.report.picture_mean_iou),
+            _figure(row.report.pixel_accuracy), f"{seen} of {len(row.report.labels)}",
         )  # fmt: skip
     return table
 

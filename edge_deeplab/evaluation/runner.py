@@ -22,6 +22,7 @@ from edge_deeplab.evaluation.confusion import ConfusionMatrix, person_and_mean_i
 from edge_deeplab.labels import IGNORE
 
 FIGURES = ("person_iou", "mean_iou", "trimap_iou", "boundary_f")
+OnPrediction = Callable[[np.ndarray, np.ndarray], None]
 THRESHOLD = 0.5
 """A pixel is person where its probability is above this."""
 
@@ -83,12 +84,21 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PictureMean:
+    """The mean IoU of one picture over the classes seen in it, in truth or prediction; None where all of it is void."""
+
+    name: str
+    mean_iou: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassReport:
     """The multi-class figures of a set, from one confusion matrix over all its pixels.
 
     Attributes:
         confusion: (classes, classes) int64, rows are the truth.
         iou: per class, None for a class seen neither in truth nor in prediction.
+        per_picture: every picture by itself.
     """
 
     pictures: int
@@ -97,15 +107,24 @@ class ClassReport:
     pixel_accuracy: float
     iou: tuple[float | None, ...]
     confusion: np.ndarray
+    per_picture: tuple[PictureMean, ...] = ()
+
+    @property
+    def picture_mean_iou(self) -> float | None:
+        """The mean over pictures of their own mean IoU, which weighs small pictures and rare classes more."""
+        values = [picture.mean_iou for picture in self.per_picture if picture.mean_iou is not None]
+        return float(np.mean(values)) if values else None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         return {
             "pictures": self.pictures,
             "mean_iou": self.mean_iou,
+            "picture_mean_iou": self.picture_mean_iou,
             "pixel_accuracy": self.pixel_accuracy,
             "iou": dict(zip(self.labels, self.iou, strict=True)),
             "confusion": self.confusion.tolist(),
+            "per_picture": [dataclasses.asdict(picture) for picture in self.per_picture],
         }
 
 
@@ -134,11 +153,14 @@ def score_picture(name: str, probability: np.ndarray, mask: np.ndarray) -> Pictu
     probability: (h, w) float, 0..1, of any resolution. mask: (H, W) bool, the truth at the picture's own size.
     """
     size_hw = (int(mask.shape[0]), int(mask.shape[1]))
-    predicted, truth = threshold(probability, size_hw, name=name), mask.astype(bool)
+    return _score_mask(name, threshold(probability, size_hw, name=name), mask.astype(bool))
+
+
+def _score_mask(name: str, predicted: np.ndarray, truth: np.ndarray) -> PictureScore:
     distance = edge_distance(mask_edge(truth))
     person, mean = person_and_mean_iou(predicted, truth)
     return PictureScore(
-        name=name, size_hw=size_hw, person_iou=person, mean_iou=mean,
+        name=name, size_hw=(int(truth.shape[0]), int(truth.shape[1])), person_iou=person, mean_iou=mean,
         trimap_iou=trimap_iou(predicted, truth, distance=distance),
         boundary_f=boundary_f(predicted, truth, distance=distance),
     )  # fmt: skip
@@ -149,6 +171,7 @@ def evaluate_pairs(
     predict: Callable[[np.ndarray], np.ndarray],
     *,
     on_progress: Callable[[int], None] | None = None,
+    on_prediction: OnPrediction | None = None,
 ) -> EvaluationReport:
     """Scores a person segmenter on labelled pictures, one at a time.
 
@@ -156,13 +179,17 @@ def evaluate_pairs(
         pairs: (name, image (H, W, 3) uint8 RGB, mask (H, W) bool).
         predict: image -> (h, w) float, the probability of the person over the whole picture, at any resolution.
         on_progress: called with the number of pictures done.
+        on_prediction: called with every picture's prediction and truth, (H, W) uint8, 1 is person.
     Raises: DataError for a mask of another size than its picture, or no pair at all; ModelError for a prediction
         that is no probability.
     """
     scores: list[PictureScore] = []
     for name, image, mask in pairs:
         _same_size(name, image, mask)
-        scores.append(score_picture(name, predict(image), mask))
+        predicted = threshold(predict(image), (int(mask.shape[0]), int(mask.shape[1])), name=name)
+        scores.append(_score_mask(name, predicted, mask.astype(bool)))
+        if on_prediction is not None:
+            on_prediction(predicted.astype(np.uint8), mask.astype(np.uint8))
         if on_progress is not None:
             on_progress(len(scores))
     if not scores:
@@ -177,6 +204,7 @@ def evaluate_classes(
     *,
     ignore: int | None = IGNORE,
     on_progress: Callable[[int], None] | None = None,
+    on_prediction: OnPrediction | None = None,
 ) -> ClassReport:
     """Scores a segmenter of any number of classes by mean IoU over the whole set.
 
@@ -187,10 +215,11 @@ def evaluate_classes(
         labels: the classes' names, in the order of the output's channels.
         ignore: the label that counts for nothing.
         on_progress: called with the number of pictures done.
+        on_prediction: called with every picture's classes and labels, (H, W).
     Raises: DataError for labels of another size or out of range, or no pair at all; ModelError for an output of
         another number of classes.
     """
-    matrix, done = ConfusionMatrix(len(labels), ignore=ignore), 0
+    matrix, pictures = ConfusionMatrix(len(labels), ignore=ignore), []
     for name, image, truth in pairs:
         _same_size(name, image, truth)
         scores = predict(image)
@@ -198,14 +227,20 @@ def evaluate_classes(
             raise ModelError(f"{name}: the model's output does not fit its labels",
                              came=f"shape {scores.shape}", allowed=f"(h, w, {len(labels)})")  # fmt: skip
         resized = cv2.resize(scores.astype(np.float32), truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        matrix.update(resized.argmax(axis=2), truth, name=name)
-        done += 1
+        predicted = resized.argmax(axis=2)
+        one = ConfusionMatrix(len(labels), ignore=ignore)
+        one.update(predicted, truth, name=name)
+        matrix.counts += one.counts
+        pictures.append(PictureMean(name=name, mean_iou=one.mean_iou() if one.counts.any() else None))
+        if on_prediction is not None:
+            on_prediction(predicted, truth)
         if on_progress is not None:
-            on_progress(done)
-    if not done:
+            on_progress(len(pictures))
+    if not pictures:
         raise DataError("no pair to evaluate on")
     return ClassReport(
-        pictures=done, labels=labels, mean_iou=matrix.mean_iou(), pixel_accuracy=matrix.pixel_accuracy(),
+        pictures=len(pictures), per_picture=tuple(pictures), labels=labels,
+        mean_iou=matrix.mean_iou(), pixel_accuracy=matrix.pixel_accuracy(),
         iou=tuple(None if np.isnan(value) else float(value) for value in matrix.iou()), confusion=matrix.counts,
     )  # fmt: skip
 

@@ -109,7 +109,7 @@ def _figures(stage: Stage) -> dict[str, Any]:
         return stage.report.summary()
     if stage.report is None:
         return {}
-    return {key: value for key, value in stage.report.to_dict().items() if key != "confusion"}
+    return {key: value for key, value in stage.report.to_dict().items() if key not in ("confusion", "per_picture")}
 
 
 def stage_table(report: StageReport, *, title: str | None = None) -> Table:

@@ -3,6 +3,7 @@
     image = read_image(Path("portrait.jpg"))     # (H, W, 3) uint8 RGB, upright
     labels = read_mask(Path("portrait.png"))     # (H, W) uint8, values as stored
     write_image(Path("out.png"), image)
+    height, width = read_size(Path("tile.tif"))  # from its header alone
 
 OpenCV decodes a truncated JPEG into a half-grey picture without a word; here that is an error.
 """
@@ -26,6 +27,9 @@ MAX_PIXELS = 100_000_000  # 100 megapixels is 300 MB once decoded; phones stop a
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PALETTE = 3  # colour type of IHDR
+_TIFF_ORDERS = {b"II*\x00": "<", b"MM\x00*": ">"}
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_TIFF_SHORT, _TIFF_LONG = 3, 4
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -37,6 +41,14 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     data = _read_bytes(path)
     _check_header(path, data, max_pixels)
     return _decode(path, data, cv2.IMREAD_COLOR_RGB)
+
+
+def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """As read_image, for the bytes of a file that is not on the disk; `name` is what messages call it."""
+    if not data:
+        raise InputError(f"{name}: the file is empty")
+    _check_header(Path(name), data, max_pixels)
+    return _decode(Path(name), data, cv2.IMREAD_COLOR_RGB)
 
 
 def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -69,6 +81,28 @@ def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise InputError(f"{path}: label values out of range", came=decoded.max(), allowed="0..255")
         decoded = decoded.astype(np.uint8)
     return np.ascontiguousarray(decoded // spread if spread > 1 else decoded)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as stored, from its header where it is a PNG or TIFF, else by decoding it.
+
+    Raises: InputError as read_image.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(len(_PNG_SIGNATURE) + 16)
+            if data.startswith(_PNG_SIGNATURE) and data[12:16] == b"IHDR":
+                width, height = struct.unpack_from(">II", data, 16)
+                return height, width
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read", came=error.strerror) from error
+    if data[:4] in _TIFF_ORDERS:
+        width, height = _check_tiff(path, _read_bytes(path))
+        return height, width
+    height, width = read_image(path).shape[:2]
+    return height, width
 
 
 def write_image(path: Path, image: np.ndarray, *, overwrite: bool = False) -> None:
@@ -137,11 +171,15 @@ def _decode(path: Path, data: bytes, flags: int) -> np.ndarray:
 
 
 def _check_header(path: Path, data: bytes, max_pixels: int) -> None:
-    """Refuses what is too large or stops too early. Formats other than PNG and JPEG are left to OpenCV's own limits."""
+    """Refuses what is too large or stops too early. Other formats than these are left to OpenCV's own limits."""
     if data.startswith(_PNG_SIGNATURE):
         size_wh = _check_png(path, data)
     elif data.startswith(b"\xff\xd8"):
         size_wh = _check_jpeg(path, data)
+    elif data[:4] in _TIFF_ORDERS:
+        size_wh = _check_tiff(path, data)
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        size_wh = _check_webp(path, data)
     else:
         return
     if size_wh[0] * size_wh[1] > max_pixels:
@@ -221,3 +259,37 @@ def _check_jpeg(path: Path, data: bytes) -> tuple[int, int]:
             return size_wh
         at += 2 + length
     raise _truncated(path)
+
+
+def _check_tiff(path: Path, data: bytes) -> tuple[int, int]:
+    """Returns width and height of a TIFF's first picture (TIFF 6.0, section 2)."""
+    order = _TIFF_ORDERS[data[:4]]
+    sides: dict[int, int] = {}
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, directory)
+        for at in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", data, at)
+            if tag in (_TIFF_WIDTH, _TIFF_HEIGHT) and kind in (_TIFF_SHORT, _TIFF_LONG):
+                sides[tag] = struct.unpack_from(order + ("H" if kind == _TIFF_SHORT else "I"), data, at + 8)[0]
+    except struct.error as error:
+        raise _truncated(path) from error
+    if len(sides) < 2:
+        raise InputError(f"{path}: is no picture, or a damaged one", came="a TIFF without a width and a height")
+    return sides[_TIFF_WIDTH], sides[_TIFF_HEIGHT]
+
+
+def _check_webp(path: Path, data: bytes) -> tuple[int, int]:
+    """Returns width and height of a WebP that is whole, from its first chunk (RFC 9649, sections 2.5 to 2.7)."""
+    if len(data) < 30 or len(data) < 8 + struct.unpack_from("<I", data, 4)[0]:
+        raise _truncated(path)
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    raise InputError(f"{path}: is no picture, or a damaged one", came="a WebP of an unknown kind")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edge_deeplab.errors import UsageError
 from edge_deeplab.models.blocks import Blocks
 from edge_deeplab.models.counting import Count, count_traced
 from edge_deeplab.models.deeplab import DeepLabConfig, build_deeplab, trace
@@ -56,6 +57,25 @@ def at_size(config: Architecture, size_hw: tuple[int, int]) -> Architecture:
         is_multiple = not any(side % config.output_stride for side in size_hw)
         return config.replace(crop_size=size_hw, align_corners=not is_multiple)
     return config.replace(size_hw=size_hw)
+
+
+def at_stride(config: Architecture, output_stride: int) -> Architecture:
+    """The same network, and weights, at another output stride: denser features at a smaller one.
+
+    The backbone turns strides into rates, and ASPP's rates grow by the same factor (DeepLabv3, section 4.1), so that
+    every kernel meets the neighbours it was trained on; a dense prediction cell scales its own. All but image pooling
+    is the very function it was, at more places: pooling takes the mean over more of them.
+
+    Raises: UsageError for a stride that the network cannot have, or rates that would be no whole numbers.
+    """
+    field = "atrous_rates" if isinstance(config, OfficialConfig) else "aspp_rates"
+    rates = [rate * config.output_stride / output_stride for rate in getattr(config, field)]
+    if not all(rate.is_integer() for rate in rates):
+        raise UsageError(
+            f"output_stride: the rates {getattr(config, field)} of stride {config.output_stride} do not divide",
+            came=output_stride, allowed="a stride at which they stay whole",
+        )  # fmt: skip
+    return config.replace(output_stride=output_stride, **{field: tuple(int(rate) for rate in rates)})
 
 
 def size_of(config: Architecture) -> tuple[int, int] | None:

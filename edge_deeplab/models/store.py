@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_deeplab.errors import ModelError
 from edge_deeplab.manifest import Manifest, append_manifest, read_manifest
-from edge_deeplab.models.architecture import architecture_from, at_size, build, logits_stride_of, size_of
+from edge_deeplab.models.architecture import architecture_from, at_size, at_stride, build, logits_stride_of, size_of
 from edge_deeplab.models.keras_api import keras_namespace, own_layers
 from edge_deeplab.models.transfer import Weights, assign_weights, weights_of
 
@@ -52,9 +52,12 @@ def load_weights(path: Path) -> Weights:
 
 
 def rebuild(
-    path: Path, K: Any, *, batch_size: int | None = None, size_hw: tuple[int, int] | None = None
-) -> tuple[Any, Manifest]:
-    """Builds the model of a .keras file anew with Keras `K`, for another input size if one is given, weights copied.
+    path: Path, K: Any, *, batch_size: int | None = None, size_hw: tuple[int, int] | None = None,
+    output_stride: int | None = None,
+) -> tuple[Any, Manifest]:  # fmt: skip
+    """Builds the model of a .keras file anew with Keras `K`, weights copied.
+
+    size_hw, output_stride: others than the file's, where given; see architecture.at_size and at_stride.
 
     Returns: the model and the manifest, its size_hw and architecture those of the model.
     """
@@ -62,6 +65,8 @@ def rebuild(
     config = architecture_from(manifest.architecture)
     if size_hw is not None or size_of(config) is None:
         config = at_size(config, size_hw or manifest.size_hw)
+    if output_stride is not None:
+        config = at_stride(config, output_stride)
     model = build(K, config, batch_size)
     assign_weights(model, load_weights(path), source=str(path))
     return model, manifest.replace(

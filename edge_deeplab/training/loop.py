@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from edge_deeplab.data.catalogue import OpenedData, Role, open_data
 from edge_deeplab.data.loader import PairLoader
-from edge_deeplab.data.pairs import Pair, PairsFolder, list_images
+from edge_deeplab.data.pairs import LabelledPicture, Pair, list_images
 from edge_deeplab.errors import InputError, OutputError, RecipeError
 from edge_deeplab.labels import find_person
 from edge_deeplab.manifest import Manifest
@@ -96,19 +97,19 @@ class Trainer:
         on_event: Callable[[StepEvent | EpochEvent], None] = lambda event: None,
     ) -> None:  # fmt: skip
         self.run, self.folder, self.starting, self.on_event = run, folder, starting, on_event
-        self.pairs: list[Pair] = []
-        self.trained_on: Counter[str] = Counter()  # pairs by folder name, for the manifest
-        for root in run.data.train:
-            pairs = PairsFolder(root).pairs
+        self.pairs: list[LabelledPicture] = []
+        self.trained_on: Counter[str] = Counter()  # pairs by the data set's name, for the manifest
+        for data in self._open(run.data.train):
+            pairs = data.pairs
             self.pairs += pairs
-            self.trained_on[root.name] += len(pairs)
+            self.trained_on[data.name] += len(pairs)
         for root in run.data.unlabelled:
             images = list_images(root)
             self.pairs += [Pair(path.stem, path, None) for path in images]
             self.trained_on[root.name] += len(images)
-        self.validation_pairs = {root.name: PairsFolder(root).pairs for root in run.data.validation}
+        self.validation_pairs = {data.name: data.pairs for data in self._open(run.data.validation, role="evaluate")}
         if len(self.validation_pairs) != len(run.data.validation):
-            raise RecipeError("data.validation: two folders of one name", came=", ".join(map(str, run.data.validation)))
+            raise RecipeError("data.validation: two data sets of one name", came=", ".join(run.data.validation))
         self.backgrounds = list_images(run.data.backgrounds) if run.data.backgrounds else ()
         self.checkpoint_path = folder / "checkpoint.npz"
         self.metrics_path = folder / "metrics.jsonl"
@@ -121,9 +122,15 @@ class Trainer:
         self.teacher: Teacher | None = None
         self.optimizer: Any = None
 
+    def _open(self, texts: tuple[str, ...], *, role: Role = "train") -> list[OpenedData]:
+        found = [open_data(text, role=role) for text in texts]
+        for data in found:
+            data.check_labels(self.run.labels, who="the recipe's labels")
+        return found
+
     def _identity(self) -> str:
         """A digest of the recipe without its paths and thread count, and of the pairs' names."""
-        nowhere = (Path(),)
+        nowhere = ("",)
         data = dataclasses.replace(
             self.run.data, train=nowhere, validation=nowhere, backgrounds=None, unlabelled=(), workers=1
         )

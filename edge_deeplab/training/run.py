@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_deeplab.data.catalogue import CATALOGUE, SPEC
 from edge_deeplab.errors import RecipeError
 from edge_deeplab.imaging.augment import AugmentRecipe
 from edge_deeplab.labels import PORTRAIT
@@ -20,8 +21,8 @@ from edge_deeplab.training.losses import LossRecipe, TeacherRecipe
 class TrainData:
     """The [data] table."""
 
-    train: tuple[Path, ...] = setting(help="folders with images/ and masks/ to learn from")
-    validation: tuple[Path, ...] = setting(help="folders with images/ and masks/ that choose the best epoch")
+    train: tuple[str, ...] = setting(help=f"data sets to learn from, each {SPEC}; see data/catalogue.py")
+    validation: tuple[str, ...] = setting(help=f"data sets that choose the best epoch, each {SPEC}")
     backgrounds: Path | None = setting(None, help="folder of pictures without foreground, to paste on")
     unlabelled: tuple[Path, ...] = setting((), help="folders of pictures without masks, learnt from the teacher alone")
     terms: str = setting("", help="under which terms the pictures stand; goes into the manifest")
@@ -31,7 +32,7 @@ class TrainData:
         check(self)
         for name in ("train", "validation"):
             if not getattr(self, name):
-                raise RecipeError(f"data.{name}: names no folder", allowed="folders with images/ and masks/")
+                raise RecipeError(f"data.{name}: names no data set", allowed=f"one or more of {SPEC}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,9 @@ class TrainRun:
     name: str = setting(help="what the model is called")
     stages: tuple[Stage, ...] = setting(help="input sizes and epochs, in order")
     data: TrainData = setting(help="pictures")
-    labels: tuple[str, ...] = setting(PORTRAIT, help="one name for each class")
+    labels: tuple[str, ...] = setting(
+        PORTRAIT, help='one name for each class, or the name of a data set alone for its classes, as in ["camvid"]'
+    )
     seed: int = setting(0, low=0, help="of weights, order and augmentation")
     checkpoint_every: int = setting(200, low=1, help="steps between checkpoints; one more after every epoch")
     model: DeepLabConfig = setting(DeepLabConfig(), help="the network")
@@ -95,6 +98,8 @@ class TrainRun:
 
     def __post_init__(self) -> None:
         check(self)
+        if len(self.labels) == 1 and self.labels[0] in CATALOGUE:
+            object.__setattr__(self, "labels", CATALOGUE[self.labels[0]].labels)
         if not self.stages:
             raise RecipeError("stages: there is none", allowed="one or more [[stages]] with size_hw and epochs")
         if len(self.labels) != self.model.classes:

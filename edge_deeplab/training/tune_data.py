@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from edge_deeplab.data.catalogue import open_data, recognise
 from edge_deeplab.data.loader import PairLoader
-from edge_deeplab.data.pairs import Pair, PairsFolder, list_images
+from edge_deeplab.data.pairs import LabelledPicture, Pair, list_images
 from edge_deeplab.errors import UsageError
 from edge_deeplab.imaging.decode import read_image
 from edge_deeplab.training.tune_recipe import TuneRun
@@ -29,18 +30,19 @@ class Picture(Pair):
         return image, np.zeros(image.shape[:2], np.uint8)
 
 
-def read_pairs(folders: tuple[Path, ...], *, labels_needed: bool) -> tuple[Pair, ...]:
-    """The pairs of several folders in their order; pictures alone where no label is needed and a folder has none.
+def read_pairs(data: tuple[str, ...], *, labels_needed: bool) -> tuple[LabelledPicture, ...]:
+    """The pairs of several data sets in their order; pictures alone where no label is needed and a folder is no set.
 
-    Raises: DataError as PairsFolder.
+    Raises: DataError as open_data.
     """
-    found: list[Pair] = []
-    for root in folders:
-        if not labels_needed and root.is_dir() and not (root / "masks").is_dir():
+    found: list[LabelledPicture] = []
+    for text in data:
+        root = Path(text)
+        if not labels_needed and root.is_dir() and not recognise(root):
             pictures = list_images(root / "images" if (root / "images").is_dir() else root)
             found += [Picture(path.stem, path, path) for path in pictures]
         else:
-            found += PairsFolder(root).pairs
+            found += open_data(text, role="train").pairs
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_deeplab.calibration.calibrators import METAVAR, MIN_MAX, Calibrator
+from edge_deeplab.data.catalogue import SPEC
 from edge_deeplab.errors import RecipeError, UsageError
 from edge_deeplab.imaging.augment import AugmentRecipe
 from edge_deeplab.recipe import check, setting
@@ -65,7 +66,7 @@ class TuneRecipe:
 class TuneData:
     """The [data] table of a tuning recipe."""
 
-    train: tuple[Path, ...] = setting((), help="folders with images/ and masks/; or pictures alone, for distillation")
+    train: tuple[str, ...] = setting((), help=f"data sets, each {SPEC}; or folders of pictures alone, for distillation")
     backgrounds: Path | None = setting(None, help="folder of pictures without foreground, to paste on")
     workers: int = setting(2, low=1, high=64, help="threads that decode and augment")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_deeplab.data.pairs import Pair
+from edge_deeplab.data.pairs import LabelledPicture
 from edge_deeplab.evaluation.confusion import ConfusionMatrix, binary_iou
 from edge_deeplab.imaging.resize import resize_image
 from edge_deeplab.labels import IGNORE
@@ -23,7 +23,9 @@ class ValidationSet:
     labels: np.ndarray
 
 
-def load_validation(name: str, pairs: Sequence[Pair], *, size_hw: tuple[int, int], classes: int) -> ValidationSet:
+def load_validation(
+    name: str, pairs: Sequence[LabelledPicture], *, size_hw: tuple[int, int], classes: int
+) -> ValidationSet:
     """Reads and stretches every pair, as inference does."""
     images = np.empty((len(pairs), *size_hw, 3), np.uint8)
     labels = np.empty((len(pairs), *size_hw), np.uint8)

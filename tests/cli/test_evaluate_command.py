@@ -249,7 +249,7 @@ def test_bad_requests_are_one_line(
         (1, "is no .keras file", [junk, "--data", data]),
         (1, "empty.tflite", [empty, "--data", data]),
         (1, "no such folder", [ours, "--data", tmp_path / "nowhere"]),
-        (1, "not a pairs folder", [ours, "--data", tmp_path]),
+        (1, "is laid out as no data set known here", [ours, "--data", tmp_path]),
         (1, "no folder", [ours, "--data", data, "--json", tmp_path / "no" / "a.json"]),
         (2, "--labels: for models that carry no manifest", [ours, "--data", data, "--labels", "a,b"]),
         (2, "Missing option '--data'", [ours]),

@@ -37,7 +37,7 @@ def test_tune_trains_writes_its_recipe_and_converts(
     assert manifest.provenance["tuning"]["steps"] == 3
     assert manifest.provenance["tuning"]["data"] == ["pairs"]
     run = load_recipe(folder / "small.tune.toml", TuneRun)
-    assert (run.tune.steps, run.tune.batch_size, run.data.train) == (3, 4, (Path("pairs"),))
+    assert (run.tune.steps, run.tune.batch_size, run.data.train) == (3, 4, ("pairs",))
     assert not list(folder.glob("*.checkpoint"))
     assert main(["convert", "small.qat", "-o", "small.tflite", "--to", "int8"]) == 0
     assert "against the fake-quantized network" in capsys.readouterr().out

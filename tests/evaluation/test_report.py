@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_deeplab.evaluation.report import Row, class_table, per_class_table, person_table
-from edge_deeplab.evaluation.runner import ClassReport, EvaluationReport, PictureScore
+from edge_deeplab.evaluation.runner import ClassReport, EvaluationReport, PictureMean, PictureScore
 
 
 def text_of(table: Table) -> str:
@@ -38,11 +38,12 @@ def test_one_row_per_model_with_the_means_in_eighty_columns() -> None:
 
 def test_classes_show_every_label_and_a_dash_for_the_unseen() -> None:
     one = ClassReport(
-        pictures=1, labels=("sky", "road"), mean_iou=0.5, pixel_accuracy=0.75, iou=(0.5, None), confusion=np.eye(2)
-    )
+        pictures=2, labels=("sky", "road"), mean_iou=0.5, pixel_accuracy=0.75, iou=(0.5, None), confusion=np.eye(2),
+        per_picture=(PictureMean(name="street", mean_iou=0.25), PictureMean(name="all void", mean_iou=None)),
+    )  # fmt: skip
     rows = [Row(name="street", kind="keras", size_hw=(32, 32), report=one)]
     assert text_of(class_table(rows)).splitlines()[1].split() == [
-        "street", "keras", "32x32", "0.5000", "0.7500", "1", "of", "2"
+        "street", "keras", "32x32", "0.5000", "0.2500", "0.7500", "1", "of", "2"
     ]  # fmt: skip
     assert [line.split() for line in text_of(per_class_table(rows)).splitlines()[1:]] == [
         ["sky", "0.5000"], ["road", "-"]

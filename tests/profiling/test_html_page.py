@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from handmade_tflite import bright_segmenter
 
+from edge_deeplab.imaging.svg_drawing import Scale, nice_step
 from edge_deeplab.profiling import svg_charts
 from edge_deeplab.profiling.energy import EnergyReport
 from edge_deeplab.profiling.engine import describe_model, profile_engine
@@ -22,7 +23,6 @@ from edge_deeplab.profiling.peaks import MachinePeaks
 from edge_deeplab.profiling.report import FrameProfile, ProfileReport
 from edge_deeplab.profiling.stages import profile_stages
 from edge_deeplab.profiling.startup import StartupReport, StartupStep
-from edge_deeplab.profiling.svg_charts import Scale, nice_step
 
 QUICK = MeasureOptions(warmup=1, runs=5, min_runs=1)
 VOID = {"meta", "br", "hr", "img", "input", "link"}
