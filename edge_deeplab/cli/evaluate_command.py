@@ -12,6 +12,7 @@ import click
 
 from edge_deeplab.cli.data_option import DATA_HELP, SPEC, spread
 from edge_deeplab.cli.evaluate_portrait import PortraitRequest, evaluate_portrait, portrait_options
+from edge_deeplab.cli.evaluate_portrait import PortraitRequest, evaluate_portrait, portrait_options
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.progress_bar import progress_bar
 
@@ -73,6 +74,7 @@ TO_STDOUT = "-"
 @click.option("--json", "json_file", metavar="FILE", help="Also write all figures to FILE; - is stdout alone.")
 @click.option("--force", is_flag=True, help="Replace FILE when it exists.")
 @portrait_options
+@portrait_options
 @foreign_options
 def command(
     models: tuple[str, ...],
@@ -90,6 +92,7 @@ def command(
     min_mean_iou: float | None,
     json_file: str | None,
     force: bool,
+    portrait: PortraitRequest,
     portrait: PortraitRequest,
     facts: ForeignFacts,
 ) -> None:
@@ -116,6 +119,9 @@ def command(
 
     --portrait scores what people see of a portrait: each model's matte, and what compositing at its defaults makes of
     it, against true alpha mattes, or against scenes made of people cut out and moved over --backgrounds.
+
+    --portrait scores what people see of a portrait: each model's matte, and what compositing at its defaults makes of
+    it, against true alpha mattes, or against scenes made of people cut out and moved over --backgrounds.
     """
     from edge_deeplab.cli.predictors import open_predictor, refuse_idle_facts
     from edge_deeplab.data.catalogue import open_data
@@ -126,6 +132,12 @@ def command(
         raise OutputError(f"{target}: exists already", next_step="choose another name, or pass --force")
     if target and not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written", came=f"no folder {target.parent}")
+    portrait.check()
+    if portrait.is_asked:
+        evaluate_portrait(
+            models, Path(data), portrait, facts, limit=limit, threads=threads, json_file=json_file, force=force
+        )
+        return
     portrait.check()
     if portrait.is_asked:
         evaluate_portrait(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edge_deeplab.cli.foreign_facts import ForeignFacts
 from edge_deeplab.cli.progress_bar import progress_bar
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from edge_deeplab.evaluation.temporal import Flow
 
 PIPE_WIDTH = 160  # columns of the table where no terminal says how many it has
+GO_WITH_IT = {"models", "data", "limit", "threads", "json_file", "force"}
+"""Options of `evaluate` that --portrait knows, besides its own and those of foreign models."""
 NEEDS_BACKGROUNDS = ("scenes", "frames", "seed", "scene_size")
 SCENES, SEED = 10, 0
 
@@ -56,7 +59,7 @@ class PortraitRequest:
     scene_size: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Raises UsageError for options that go with another one that was not given."""
+        """Raises UsageError for options that go with another one that was not given, or not with --portrait."""
         from edge_deeplab.errors import UsageError
 
         given = [name for name in NEEDS_BACKGROUNDS if getattr(self, name) is not None]
@@ -64,6 +67,13 @@ class PortraitRequest:
             raise UsageError(f"{_as_typed(given[0])}: is of made scenes", next_step="add --backgrounds FOLDER")
         if self.backgrounds is not None and not self.is_asked:
             raise UsageError("--backgrounds: is for --portrait", next_step="add --portrait")
+        if self.is_asked:
+            known = GO_WITH_IT | set(PortraitRequest.__dataclass_fields__) | set(ForeignFacts.__dataclass_fields__)
+            context = click.get_current_context()
+            for parameter in context.command.params:
+                source = context.get_parameter_source(parameter.name or "")
+                if source is ParameterSource.COMMANDLINE and parameter.name not in known:
+                    raise UsageError(f"{parameter.opts[0]}: does not go with --portrait")
 
 
 class SizeWH(click.ParamType):
