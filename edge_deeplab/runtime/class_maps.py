@@ -9,6 +9,7 @@ Nothing here runs a model. What is returned belongs to the caller and shares no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import cv2
@@ -160,6 +161,48 @@ class ChannelsReader:
                 difference = real - real[..., person, np.newaxis]
                 powers = np.exp(difference, out=difference) @ np.ones(self._count, np.float32)
         return np.reciprocal(powers, out=powers)
+
+
+class EnlargingReader:
+    """An output that ends before its enlargement (trimming.trim_ends): enlarged here, then read as the others are.
+
+    The model's own end enlarges rounded values and rounds again; here it is done in float32.
+
+    Args:
+        size_hw: of the maps, at least that of the output.
+    """
+
+    def __init__(self, manifest: Manifest, output: TensorInfo, size_hw: tuple[int, int]) -> None:
+        self._lookup = _Lookup(output, manifest.activation)
+        self._size_wh = size_hw[::-1]
+        shape = (1, *size_hw, output.shape[3])
+        self._reader = make_reader(manifest, replace(output, shape=shape, dtype=np.dtype(np.float32), quantization=None))
+        is_pair = manifest.activation == "softmax" and output.shape[3] == 2
+        self._person = manifest.person_class if is_pair else None
+
+    def classes(self, raw: np.ndarray) -> np.ndarray:
+        """As OutputReader.classes."""
+        return self._reader.classes(self._enlarged(raw))
+
+    def probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """As OutputReader.probabilities."""
+        return self._reader.probabilities(self._enlarged(raw))
+
+    def matte(self, raw: np.ndarray) -> np.ndarray:
+        """As OutputReader.matte."""
+        if self._person is None:
+            return self._reader.matte(self._enlarged(raw))
+        real = self._lookup.real(raw)
+        other_minus_person = real[..., 1 - self._person] - real[..., self._person]
+        powers = cv2.resize(other_minus_person, self._size_wh, interpolation=cv2.INTER_LINEAR)
+        with np.errstate(over="ignore"):
+            np.exp(powers, out=powers)
+        powers += 1
+        return np.reciprocal(powers, out=powers)
+
+    def _enlarged(self, raw: np.ndarray) -> np.ndarray:
+        enlarged = cv2.resize(self._lookup.real(raw), self._size_wh, interpolation=cv2.INTER_LINEAR)
+        return enlarged.reshape(*self._size_wh[::-1], raw.shape[2])
 
 
 class _Lookup:

@@ -151,6 +151,7 @@ class Engine:
         is_known_good: skips the first load in a child process; for a file just loaded there.
         delegate: the shared library of an external delegate, asked before the kernels. It runs in this process: who
             does not trust it makes the Engine in a child.
+        content: loaded in place of the file's own bytes; a part of that model, which is no worse to load than all of it.
 
     Raises: ModelError when the file is missing, no TFLite model, or does not load; UsageError for threads and kernels,
         and for a library that is no delegate.
@@ -164,6 +165,7 @@ class Engine:
         kernels: str = "auto",
         is_known_good: bool = False,
         delegate: Path | None = None,
+        content: bytes | None = None,
     ) -> None:
         if threads < 1:
             raise UsageError("threads must be at least 1", came=threads)
@@ -178,7 +180,8 @@ class Engine:
         try:
             with quiet_native_log():
                 self._interpreter: Any = module.Interpreter(
-                    model_path=str(self.path),
+                    model_path=None if content else str(self.path),
+                    model_content=content,
                     num_threads=threads,
                     experimental_op_resolver_type=module.OpResolverType[_RESOLVERS[kernels]],
                     experimental_delegates=delegates,

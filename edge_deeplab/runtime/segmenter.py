@@ -21,9 +21,11 @@ from edge_deeplab.errors import InputError, ModelError
 from edge_deeplab.imaging.resize import Placement, fit_image
 from edge_deeplab.manifest import Manifest, read_manifest
 from edge_deeplab.runtime.bundled import bundled_model
-from edge_deeplab.runtime.class_maps import make_reader
+from edge_deeplab.runtime.class_maps import EnlargingReader, OutputReader, make_reader
 from edge_deeplab.runtime.interpreter import Engine
+from edge_deeplab.runtime.probe import ensure_loads
 from edge_deeplab.runtime.quantized_io import PixelEncoder
+from edge_deeplab.runtime.trimming import trim_ends
 
 
 class Prepared(NamedTuple):
@@ -50,15 +52,29 @@ class Segmenter:
         threads: of the interpreter.
         kernels: as Engine's.
         manifest: for a model that carries none; wins over the one inside.
+        trims_ends: leaves out what the model does at its ends (trimming.trim_ends) where it has such ends. Quicker;
+            maps then have half the height and width to which the model itself would enlarge them.
 
     Raises: ModelError when the model does not load, carries no manifest and none is given, or contradicts it.
     """
 
     def __init__(
-        self, model: str | Path, *, threads: int = 1, kernels: str = "auto", manifest: Manifest | None = None
+        self,
+        model: str | Path,
+        *,
+        threads: int = 1,
+        kernels: str = "auto",
+        manifest: Manifest | None = None,
+        trims_ends: bool = False,
     ) -> None:
         self.path = bundled_model(model)
-        self.engine = Engine(self.path, threads=threads, kernels=kernels)
+        trimmed = None
+        if trims_ends:
+            ensure_loads(self.path, kernels=kernels)  # a damaged file is not to be taken apart
+            trimmed = trim_ends(self.path.read_bytes())
+        self._enlarged_hw = trimmed.enlarged_hw if trimmed else None
+        content = trimmed.content if trimmed else None
+        self.engine = Engine(self.path, threads=threads, kernels=kernels, content=content)
         try:
             self.manifest = manifest or read_manifest(self.path) or _refuse_without_manifest(self.engine)
             self._prepare()
@@ -90,17 +106,27 @@ class Segmenter:
             )  # fmt: skip
         try:
             self._encoder = PixelEncoder(manifest, came.dtype, came.quantization)
-            self._reader = make_reader(manifest, engine.outputs[0])
+            self._reader = self._make_reader()
         except ModelError as error:
             raise ModelError(
                 f"{self.path}: {error.what}", came=error.came, allowed=error.allowed, next_step=error.next_step
             ) from error
-        self.output_hw = (engine.outputs[0].shape[1], engine.outputs[0].shape[2])
         strides = {size / out for size, out in zip(self.size_hw, self.output_hw, strict=True)}
         stride = strides.pop()
         # A letterboxed picture starts and ends at whole output pixels, so that cutting its padding off is exact.
         self._align = int(stride) if not strides and stride.is_integer() else 1
         self._rgb = np.empty((*self.size_hw, 3), np.uint8)
+
+    def _make_reader(self) -> OutputReader:
+        """The reader of the output; sets output_hw, the size of its maps."""
+        output = self.engine.outputs[0]
+        if self._enlarged_hw is None:
+            reader = make_reader(self.manifest, output)
+            self.output_hw = (output.shape[1], output.shape[2])
+            return reader
+        half_hw = (self._enlarged_hw[0] // 2, self._enlarged_hw[1] // 2)
+        self.output_hw = (max(output.shape[1], half_hw[0]), max(output.shape[2], half_hw[1]))
+        return EnlargingReader(self.manifest, output, self.output_hw)
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """The probability of every class.
