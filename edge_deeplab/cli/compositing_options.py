@@ -27,6 +27,8 @@ _NAMES = {
     "edge_softness": "--edge-softness",
     "edge_level": "--edge-level",
     "cleans_edges": "--clean-edges/--no-clean-edges",
+    "despill": "--despill",
+    "light_wrap": "--light-wrap",
 }
 
 

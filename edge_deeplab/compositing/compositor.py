@@ -19,9 +19,11 @@ from edge_deeplab.compositing.buffers import Buffers
 from edge_deeplab.compositing.held_objects import HeldObjectKeeper
 from edge_deeplab.compositing.islands import IslandDropper
 from edge_deeplab.compositing.lens import LensBlur
+from edge_deeplab.compositing.light_wrap import LightWrap
 from edge_deeplab.compositing.options import CompositingOptions
 from edge_deeplab.compositing.people import PersonFollower
 from edge_deeplab.compositing.smoothing import MatteSmoother
+from edge_deeplab.compositing.spill import SpillRemover, take_off
 from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
 
 # Frames up to this long side get their edge at full resolution, larger ones at half of it or less, up to EDGE_SIDE: the
@@ -76,6 +78,8 @@ class PortraitCompositor:
         self._lens = LensBlur(options.strength)
         self._clean = BackgroundBlur(CLEAN_STRENGTH)
         self._blender = Blender()
+        self._remover = SpillRemover(options.despill)
+        self._wrap = LightWrap(options.light_wrap)
         self._pyramid: Pyramid | None = None
         self._alpha = np.empty((0, 0), np.uint8)
         self._buffers = Buffers()
@@ -98,6 +102,7 @@ class PortraitCompositor:
         self._blur.strength = self._lens.strength = options.strength
         self._lens.shape, self._lens.highlights = options.aperture, options.highlights
         self._lens.low_side = options.working_side
+        self._remover.strength, self._wrap.strength = options.despill, options.light_wrap
         self._curve = alpha_curve(options.edge_softness, options.edge_level)
 
     @property
@@ -160,9 +165,8 @@ class PortraitCompositor:
         clock.mark("background")
 
         picture = np.empty_like(frame_bgr) if out is None else out
-        if self.options.background is not None and self.options.cleans_edges:
-            behind = self._behind(low_bgr, edge_alpha)
-            self._blender.blend_clean(frame_bgr, behind, background, self._alpha, picture)
+        if self.options.background is not None:
+            self._replace(frame_bgr, edge_bgr, low_bgr, edge_alpha, background, picture)
         elif background is not frame_bgr:
             self._blender.blend(frame_bgr, background, self._alpha, picture)
         elif picture is not frame_bgr:
@@ -183,11 +187,31 @@ class PortraitCompositor:
         levels = cv2.convertScaleAbs(refined, alpha=255.0, dst=self._buffers.take("levels", refined.shape))
         return cv2.LUT(levels, self._curve, dst=self._buffers.take("edge alpha", refined.shape))
 
+    def _replace(
+        self, frame_bgr: np.ndarray, edge_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray,
+        background: np.ndarray, picture: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Sets the person before another background, and makes them look as if they stood there."""
+        options = self.options
+        spill = behind = None
+        if options.cleans_edges or options.despill > 0.0:
+            behind = self._behind(low_bgr, edge_alpha)
+            if options.despill > 0.0:  # before the blend: the picture may be written over the frame
+                spill = self._remover.spill(edge_bgr, edge_alpha, behind)
+        if behind is not None and options.cleans_edges:
+            self._blender.blend_clean(frame_bgr, self._enlarged(behind), background, self._alpha, picture)
+        else:
+            self._blender.blend(frame_bgr, background, self._alpha, picture)
+        if spill is not None:
+            take_off(picture, spill)
+        if options.light_wrap > 0.0:
+            self._wrap.apply(picture, background, edge_alpha)
+
     def _behind(self, low_bgr: np.ndarray, edge_alpha: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8: the frame's own background near the person, where it is hidden too."""
+        """(h, w, 3) uint8, small: the frame's own background near the person, where it is hidden too."""
         assert self._pyramid is not None
         coarse_bgr = self._shrunk("coarse", low_bgr, self._pyramid.coefficients_wh)
-        return self._enlarged(self._clean.blur(coarse_bgr, edge_alpha))
+        return self._clean.blur(coarse_bgr, edge_alpha)
 
     def _background(
         self, frame_bgr: np.ndarray, edge_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray, time_s: float

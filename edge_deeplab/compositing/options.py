@@ -55,6 +55,9 @@ class CompositingOptions:
             enlarged.
         cleans_edges: whether the frame's own background is taken out of the soft edge where another one is put behind
             (blending.Blender.blend_clean); no matter where the frame's own is blurred.
+        despill: how much of the old background's colour is taken off the person's rim (spill.SpillRemover), and
+        light_wrap: how much of the new one's light is laid around it (light_wrap.LightWrap); both only where another
+            background is put behind. 0 is off.
         edge_softness: width of the transition from person to background, 0 as hard as the resolution allows, 1 the
             matte's own.
         edge_level: the matte at which person and background weigh the same; below 0.5 the edge leans outward and keeps
@@ -76,6 +79,12 @@ class CompositingOptions:
     )
     refines_edges: bool = setting(True, help="draw the person's edge to the picture's own edges")
     cleans_edges: bool = setting(True, help="take the old background out of the edge before another one")
+    despill: float = setting(
+        0.0, low=0.0, high=1.0, help="how much of the old background's colour is taken off the person, 0 (none) to 1"
+    )
+    light_wrap: float = setting(
+        0.0, low=0.0, high=1.0, help="how much of another background's light falls around the person, 0 (none) to 1"
+    )
     edge_softness: float = setting(0.4, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
     edge_level: float = setting(
         0.45, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
