@@ -91,9 +91,8 @@ def test_stills_have_the_figures_of_mattes_and_none_over_time(
     for row in (alone, composed):
         assert (row["clips"], row["frames"]) == (3, 3)
         assert row["dtssd"] is row["flicker"] is row["halo"] is None
-        assert 0 < row["mse"] < 0.05 and row["sad"] > 0 and row["boundary_f"] > 0.5
-    # a matte of 64 x 64, enlarged: drawing its edge to the picture's is what compositing is for
-    assert composed["boundary_f"] > alone["boundary_f"]
+        assert 0 < row["mse"] < 0.05 and row["sad"] > 0 and row["boundary_f"] > 0.9
+    assert composed["gradient"] != alone["gradient"]
 
 
 def test_clips_have_figures_over_time_too(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
