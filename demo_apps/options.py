@@ -12,6 +12,7 @@ from edge_deeplab.compositing.options import CompositingOptions, OverlayOptions
 from edge_deeplab.recipe import check, setting
 
 BLUR = "blur"
+SMALL_MODELS = {"portrait": "portrait-192"}  # the quicker twin of a bundled model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,38 @@ class LiveOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QualityOptions:
+    """What is to be held, and what may be given up for it.
+
+    Attributes:
+        target_fps: frames a second that must be possible; where the machine is too slow, quality goes down a ladder
+            (quality.LADDER) until they are, and up again when there is air.
+        max_cpu: processor time of the whole program, all threads, in percent of one core, as `top` shows it: 50 is half
+            a core, 200 two whole ones. Live, quality goes down and, where that is not enough, frames become rarer; of a
+            file no quality is given up, it is made more slowly.
+        mask_every: a new matte on every so many frames, carried along the motion on those between.
+        delays_frame: live, every frame waits for its own matte while the next one is inferred; else one whose matte is
+            not done before the next frame gets the newest one, carried to it. Of a file every frame waits.
+        small_model: the quicker model of the ladder; None: portrait-192 beside portrait, none beside others.
+    """
+
+    target_fps: float | None = setting(
+        None, low=1, high=240, help="frames per second to hold; quality is given up where the machine is too slow"
+    )
+    max_cpu: float | None = setting(
+        None, low=1, high=6400, help="processor time to stay under, in percent of one core (50: half a core, 200: two)"
+    )
+    mask_every: int = setting(1, low=1, high=8, help="a new mask every N frames, moved with the picture between them")
+    delays_frame: bool = setting(
+        False, help="live: hold each frame until its own mask is done, for a mask that never lags"
+    )
+    small_model: str | None = setting(None, help="the quicker model that --target-fps and --max-cpu may change to")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PortraitOptions:
     """What `edge-deeplab blur` is asked to do.
 
@@ -49,12 +82,14 @@ class PortraitOptions:
         model: a .tflite with a person among its labels, or the name of a bundled one.
         background: "blur", a colour (compositing.background.parse_colour), a picture or a video, which is looped.
         compositing: the rest of how the person is set before it; its own background is ignored.
+        quality: what rate or budget is to be held.
     """
 
     model: str = setting("portrait", help="a .tflite with a person class, or the name of a bundled model")
     background: str = setting(BLUR, help="blur, a colour name, #rrggbb, a picture, or a video")
     live: LiveOptions = field(default_factory=LiveOptions)
     compositing: CompositingOptions = field(default_factory=CompositingOptions)
+    quality: QualityOptions = field(default_factory=QualityOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,45 +18,15 @@ from edge_deeplab.compositing.compositor import PortraitCompositor
 from edge_deeplab.compositing.options import Background
 from edge_deeplab.demo_apps.live import Effect, LiveReport, run_live
 from edge_deeplab.demo_apps.looping import LoopingVideo
-from edge_deeplab.demo_apps.options import BLUR, PortraitOptions
+from edge_deeplab.demo_apps.options import BLUR, SMALL_MODELS, PortraitOptions
+from edge_deeplab.demo_apps.portrait_effect import PortraitEffect
+from edge_deeplab.errors import UsageError
 from edge_deeplab.imaging.decode import IMAGE_SUFFIXES
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.segmenter import Segmenter
 from edge_deeplab.video.frames import Frame, Source
 from edge_deeplab.video.pipeline import Progress, Stage
 from edge_deeplab.video.source import SourceOptions
-
-
-class PortraitEffect:
-    """Frame in, composed picture out, written over the frame's own array."""
-
-    def __init__(self, segmenter: Segmenter, compositor: PortraitCompositor) -> None:
-        self._segmenter, self._compositor = segmenter, compositor
-        self._name = ""
-        self.stages_before: tuple[Stage, ...] = ()
-        self.status, self.quality_shares = "", dict[str, float]()
-
-    @property
-    def alpha(self) -> np.ndarray:
-        """(H, W) uint8: what the last picture was blended with, 255 is person."""
-        return self._compositor.alpha
-
-    @property
-    def stage_ms(self) -> dict[str, float]:
-        """Milliseconds of the last call by stage: the model's, then compositing's."""
-        return {**self._segmenter.stage_ms, **self._compositor.stage_ms}
-
-    def least_interval_s(self) -> float:
-        """Frames are taken as fast as they come."""
-        return 0.0
-
-    def apply(self, frame: Frame) -> np.ndarray:
-        """(H, W, 3) uint8 BGR."""
-        if frame.name != self._name:  # pictures of a folder have names, and nothing to do with one another
-            self._compositor.reset()
-            self._name = frame.name
-        matte = self._segmenter.matte_bgr(frame.bgr)
-        return self._compositor.compose(frame.bgr, matte, time_s=frame.time_s, out=frame.bgr)
 
 
 def run_portrait(
@@ -80,12 +50,20 @@ def run_portrait(
     with ExitStack() as opened:
         background = None if options.background == BLUR else _open_background(options.background, opened)
         segmenter = opened.enter_context(Segmenter(options.model, threads=options.live.threads, manifest=manifest))
+        small = _open_small_model(options, opened)
         compositing = dataclasses.replace(options.compositing, background=background)
-        portrait = PortraitEffect(segmenter, PortraitCompositor(compositing))
+        portrait = PortraitEffect(segmenter, PortraitCompositor(compositing), small=small, quality=options.quality)
+        opened.enter_context(portrait)
+
+        def begin(source: Source) -> None:
+            portrait.begin(source)
+            if on_open is not None:
+                on_open(source)
+
         effect: Effect = portrait if watch is None else _Watched(portrait, watch)
         return run_live(
             options.live, segmenter, effect, stop=stop, on_progress=on_progress,
-            source_options=source_options, on_open=on_open,
+            source_options=source_options, on_open=begin,
         )  # fmt: skip
 
 
@@ -119,6 +97,23 @@ class _Watched:
         picture = self._effect.apply(frame)
         self._watch(before, self._effect.alpha, picture)
         return picture
+
+
+def _open_small_model(options: PortraitOptions, opened: ExitStack) -> Segmenter | None:
+    """The quicker model, where something is to be held and there is one.
+
+    Raises: UsageError when one is named and nothing is to be held.
+    """
+    quality = options.quality
+    if quality.target_fps is None and quality.max_cpu is None:
+        if quality.small_model is not None:
+            raise UsageError(
+                "a small model is only used to hold a rate or a budget", came=quality.small_model,
+                next_step="give --target-fps or --max-cpu too, or take it as --model",
+            )  # fmt: skip
+        return None
+    name = quality.small_model or SMALL_MODELS.get(options.model)
+    return None if name is None else opened.enter_context(Segmenter(name, threads=options.live.threads))
 
 
 def _open_background(text: str, opened: ExitStack) -> Background:

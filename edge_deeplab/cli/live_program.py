@@ -118,8 +118,10 @@ def say_progress(progress: Progress) -> None:
     total = "" if progress.total is None else f" of {progress.total}"
     rate = "" if progress.fps is None else f", {progress.fps:.1f} fps"
     left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
+    late = "" if progress.latency_ms is None or progress.total is not None else f", {progress.latency_ms:.0f} ms late"
     dropped = f", {progress.dropped} dropped" if progress.dropped else ""
-    click.echo(f"\r\033[Kframe {progress.frames}{total}{rate}{left}{dropped}", err=True, nl=False)
+    status = f", {progress.status}" if progress.status else ""
+    click.echo(f"\r\033[Kframe {progress.frames}{total}{rate}{late}{left}{dropped}{status}", err=True, nl=False)
 
 
 def print_report(report: LiveReport, *, as_json: bool) -> None:
@@ -136,7 +138,7 @@ def print_report(report: LiveReport, *, as_json: bool) -> None:
     for name in ("stage", "median", "p90", "p99"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for name, timing in report.stage_rows():
-        shown = f"  {name.removeprefix('process/')}" if name.startswith("process/") else name
+        shown = f"  {name.partition('/')[2]}" if "/" in name else name
         values = (timing.median_ms, timing.p90_ms, timing.p99_ms)
         table.add_row(shown, *(f"{value:.2f}" for value in values))
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -155,6 +157,7 @@ def report_lines(report: LiveReport) -> list[str]:
     return [
         f"{run.frames} {'frame' if run.frames == 1 else 'frames'} in {run.duration_s:.1f} s{rate}{dropped}{cores}",
         f"model {report.model['name']} ({report.model['file']}), {size_hw[0]}x{size_hw[1]} (HxW), {threads} threads",
+        *(f"{share:.0%} of the frames: {name}" for name, share in report.quality.items()),
         f"output {report.output}{' (stopped early)' if run.was_stopped else ''}",
         *(f"Note: {note}" for note in run.notes),
     ]

@@ -110,7 +110,7 @@ def test_the_report_names_stages_and_model(tmp_path: Path, bright_model: Path, b
         source_options=SourceOptions(picture=bright_person, synthetic_frames=12, size_wh=(160, 90)),
     )
     assert [name for name, _ in report.stage_rows()] == [
-        "capture", "process/prepare", "process/invoke", "process/decode", "process/shrink", "process/islands",
+        "capture", "infer/prepare", "infer/invoke", "infer/decode", "infer", "process/shrink", "process/islands",
         "process/smooth",
         "process/upsample", "process/background", "process/blend", "process", "write", "latency",
     ]  # fmt: skip
