@@ -4,6 +4,8 @@
 #   make test-arm64  the bundled model on 64-bit Arm, by qemu, against this machine; makes .arm64 (mmdebstrap, qemu-user)
 #   make check   style, types, floors between the folders, contents of the wheel
 #   make bench   the comparisons in benchmarks/; makes .venv-peer, where MediaPipe lives
+#   make bench-live  speed and quality of live portrait blur beside MediaPipe's; pictures of the worst and best frames
+#                in PICTURES
 #   make model   the bundled model again, from its recipe; DATA=folder with data/ and models/, hours of training
 
 PYTHON := .venv/bin/python
@@ -12,11 +14,12 @@ DATA ?= ../shared
 PORTRAITS = $(DATA)/data/portraits
 DEMO ?= demo
 RUN ?= runs/portrait
+PICTURES ?= runs/bench_live
 # A python of 3.11 or later that can make environments; override with `make SYSTEM_PYTHON=/path/to/python`.
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: demo test test-arm64 check bench model clean
+.PHONY: demo test test-arm64 check bench bench-live model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -71,6 +74,12 @@ bench: .venv/dev .venv-peer/made
 		$(PYTHON) benchmarks/peer_quality.py .venv-peer/bin/python --data "$(PORTRAITS)/val" && \
 		$(PYTHON) benchmarks/mediapipe_loads.py --peer-python .venv-peer/bin/python --model portrait \
 			--pictures "$(PORTRAITS)/val"; }
+
+bench-live: .venv/dev .venv-peer/made
+	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python
+	@test -d "$(PORTRAITS)/val/images" || echo "no pictures in $(PORTRAITS)/val: quality is not measured"
+	test ! -d "$(PORTRAITS)/val/images" || $(PYTHON) benchmarks/live_quality.py .venv-peer/bin/python \
+		--data "$(PORTRAITS)" --clips "$(DATA)/clips" --pictures $(PICTURES)
 
 # Every line goes on, or starts, where an earlier `make model` stopped; the last one holds the gates of the bundled model.
 # The result stays in $(RUN); copy it to edge_deeplab/assets/ when it is better than what is there.
