@@ -1,37 +1,32 @@
-"""What every program over moving pictures shares: open the source and the output, run the pipeline, say what was done.
+"""What every program over moving pictures shares: open the source and the outputs, run the pipeline, say what was done.
 
-    report = run_live(LiveOptions(source="talk.mp4", output="out.mp4"), effect)
+    report = run_live(LiveOptions(source="talk.mp4", output="out.mp4"), segmenter, effect)
 
-The effect decides what becomes of a frame; nothing here knows blur from overlay.
+The effect decides what becomes of a frame; nothing here knows blur from overlay, nor a window from a browser.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-import time
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from edge_deeplab.compositing.overlay import draw_text
+from edge_deeplab.demo_apps.controls import Control, LiveSettings
 from edge_deeplab.demo_apps.options import LiveOptions
-from edge_deeplab.errors import OutputError
+from edge_deeplab.demo_apps.outputs import Wiring, check_outputs, has_window, open_outputs
+from edge_deeplab.demo_apps.screen import RateText, text_scale
 from edge_deeplab.runtime.segmenter import Segmenter
-from edge_deeplab.video.frames import Frame, Sink, Source, rate_from_float
+from edge_deeplab.video.frames import Frame, Source, rate_from_float
 from edge_deeplab.video.pipeline import PipelineReport, Progress, Stage, run_pipeline
 from edge_deeplab.video.signals import stop_on_signals
-from edge_deeplab.video.sink import WINDOW, SinkOptions, open_sink
 from edge_deeplab.video.source import SourceOptions, open_source
-from edge_deeplab.video.timing import StageTiming, rate_over
-
-STOP_KEYS = ("q", "escape")
-RATE_FRAMES = 30  # the rate drawn into the picture is that of the last so many frames
+from edge_deeplab.video.timing import StageTiming
 
 
 class Effect(Protocol):
@@ -76,6 +71,7 @@ class LiveReport:
         model: path, input size, threads.
         pipeline: frames, rates and timings.
         quality: the share of the frames by the quality they were made at; empty where nothing chose.
+        lost: the error of each output that failed while the others went on, one line each.
     """
 
     source: str
@@ -84,6 +80,7 @@ class LiveReport:
     model: dict[str, Any]
     pipeline: PipelineReport
     quality: dict[str, float]
+    lost: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -103,49 +100,56 @@ def run_live(
     segmenter: Segmenter,
     effect: Effect,
     *,
+    settings: LiveSettings | None = None,
+    controls: Sequence[Control] = (),
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     source_options: SourceOptions | None = None,
     on_open: Callable[[Source], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> LiveReport:
-    """Runs the source through the effect into the output until it ends, a signal comes or the window is closed.
+    """Runs the source through the effect into the outputs until it ends, a signal comes or the window is closed.
 
     Sets the number of OpenCV's threads for the whole process.
 
     Args:
         segmenter: whose facts the report carries; the effect uses it.
+        settings: what `controls` change and the effect reads; mirroring is done here.
+        controls: offered as keys of the window and as buttons of the page.
         source_options: in place of those that `options` imply, for a program with a source of its own.
-        on_open: told the source once it and the output are open, before the first frame.
+        on_open: told the source once it and the outputs are open, before the first frame.
+        say: told, one line each, where to watch, of files that a key made, and of outputs that failed.
 
-    Raises: what the source, the output and the effect raise.
+    Raises: what the source, the outputs and the effect raise; of several outputs, when the last one fails.
     """
-    stop = stop or threading.Event()
+    stop, settings, say = stop or threading.Event(), settings or LiveSettings(), say or _say_nothing
     cv2.setNumThreads(options.threads)
+    check_outputs(options)
     wanted = source_options or SourceOptions(
         size_wh=options.camera_size_wh,
         fps=None if options.camera_fps is None else rate_from_float(options.camera_fps),
         mirror=options.mirror,
         holds_still=options.output is None,  # a picture shown for one frame would not be seen
     )
-    _refuse_own_source(options)
     with open_source(options.source, wanted) as source:
-        sink_options = SinkOptions(
-            media=source.media, overwrite=options.overwrites, is_paced=not source.is_live,
-            on_key=lambda key: stop.set() if key in STOP_KEYS else None, on_closed=stop.set,
-        )  # fmt: skip
-        with stop_on_signals(stop), _open_output(options, sink_options) as sink:
-            described = (source.describe(), sink.describe())
+        pulse = _Pulse(effect, source.is_live, on_progress)
+        wiring = Wiring(
+            settings=settings, controls=controls, stop=stop, say=say, state=pulse.state, latency_ms=pulse.latency_ms
+        )
+        with stop_on_signals(stop), open_outputs(options, source, wiring) as outputs:
+            described = (source.describe(), outputs.describe())
             if on_open is not None:
                 on_open(source)
-            process = _with_rate(effect.apply) if options.shows_fps else effect.apply
+            draws_rate = options.shows_fps and not has_window(options)  # a window draws it itself
+            process = _with_rate(effect.apply, RateText(pulse.latency_ms)) if draws_rate else effect.apply
             stages = (*effect.stages_before, Stage("process", process, lambda: effect.stage_ms))
             pipeline = run_pipeline(
-                source, stages, sink, stop=stop, on_progress=_with_status(effect, on_progress),
-                least_interval_s=effect.least_interval_s,
+                source, _mirroring(stages, settings), outputs, stop=stop, on_progress=pulse.tell,
+                least_interval_s=effect.least_interval_s, mark=mark_picture,
             )  # fmt: skip
-        notes = (*source.notes, *sink.notes)  # closing the output may have added some
+        notes = (*source.notes, *outputs.notes)  # closing the outputs may have added some
         return LiveReport(
-            source=described[0], output=described[1], frame_wh=source.size_wh,
+            source=described[0], output=described[1], frame_wh=source.size_wh, lost=tuple(outputs.lost),
             pipeline=dataclasses.replace(pipeline, notes=notes), quality=effect.quality_shares,
             model={
                 "file": str(segmenter.path), "name": segmenter.manifest.name,
@@ -154,46 +158,63 @@ def run_live(
         )  # fmt: skip
 
 
-def _with_status(effect: Effect, on_progress: Callable[[Progress], None] | None) -> Callable[[Progress], None] | None:
-    if on_progress is None:
-        return None
-    return lambda progress: on_progress(dataclasses.replace(progress, status=effect.status))
+class _Pulse:
+    """What the run says of itself, kept for those who look: the window, the browser, the line on the terminal."""
+
+    def __init__(self, effect: Effect, is_live: bool, on_progress: Callable[[Progress], None] | None) -> None:
+        self._effect, self._is_live, self._on_progress = effect, is_live, on_progress
+        self._last: Progress | None = None
+
+    def tell(self, progress: Progress) -> None:
+        """Takes the pipeline's word and passes it on with the effect's."""
+        if not self._is_live:  # a file's frames wait for one another; that is no delay that anybody sees
+            progress = dataclasses.replace(progress, latency_ms=None)
+        self._last = dataclasses.replace(progress, status=self._effect.status)
+        if self._on_progress is not None:
+            self._on_progress(self._last)
+
+    def latency_ms(self) -> float | None:
+        return None if self._last is None else self._last.latency_ms
+
+    def state(self) -> dict[str, Any]:
+        """For the page in the browser."""
+        if self._last is None:
+            return {}
+        names = ("fps", "latency_ms", "dropped", "trouble")
+        chose = self._last.status  # the page's own "status" says whether pictures come
+        return {**{name: getattr(self._last, name) for name in names}, "chose": chose}
 
 
-def _with_rate(apply: Callable[[Frame], np.ndarray]) -> Callable[[Frame], np.ndarray]:
-    times_s = array("d")
+def mark_picture(picture: np.ndarray, text: str) -> None:
+    """Darkens the picture, (H, W, 3) uint8 BGR, and writes a few words into its middle."""
+    np.copyto(picture, picture // 2)
+    scale = text_scale(picture)
+    (across, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, max(1, round(2 * scale)))
+    draw_text(picture, text, (max(2, (picture.shape[1] - across) // 2), picture.shape[0] // 2), scale)
 
+
+def _mirroring(stages: Sequence[Stage], settings: LiveSettings) -> tuple[Stage, ...]:
+    """The stages, the first one given each frame as the settings want it turned."""
+    first, *rest = stages
+
+    def run(frame: Frame) -> Any:
+        if settings.read().mirrors:
+            frame = dataclasses.replace(frame, bgr=cv2.flip(frame.bgr, 1))
+        return first.run(frame)
+
+    return (dataclasses.replace(first, run=run), *rest)
+
+
+def _with_rate(apply: Callable[[Frame], np.ndarray], rate: RateText) -> Callable[[Frame], np.ndarray]:
     def process(frame: Frame) -> np.ndarray:
         picture = apply(frame)
-        times_s.append(time.perf_counter())
-        del times_s[:-RATE_FRAMES]
-        rate = rate_over(times_s)
-        if rate is not None:
-            scale = max(0.4, picture.shape[0] / 900)
-            origin = (round(20 * scale), picture.shape[0] - round(20 * scale))  # the legend is at the top
-            draw_text(picture, f"{rate:.1f} fps", origin, scale)
+        rate.tick()
+        scale = text_scale(picture)
+        origin = (round(20 * scale), picture.shape[0] - round(20 * scale))  # the legend is at the top
+        draw_text(picture, rate.text(), origin, scale)
         return picture
 
     return process
 
 
-def _open_output(options: LiveOptions, sink_options: SinkOptions) -> Sink:
-    if options.output is not None:
-        return open_sink(options.output, sink_options)
-    from edge_deeplab.video.window import has_screen
-
-    if not has_screen():
-        raise OutputError(
-            "there is no screen to show the result on",
-            next_step="name where it goes: --output NAME.mp4, NAME.png or NAME/ (a folder of pictures)",
-        )
-    return open_sink(WINDOW, sink_options)
-
-
-def _refuse_own_source(options: LiveOptions) -> None:
-    """An output over its own source would destroy it, --force or not."""
-    if options.output is None:
-        return
-    source, output = Path(options.source), Path(options.output)
-    if source.exists() and output.exists() and source.samefile(output):
-        raise OutputError(f"{output}: is the source itself", next_step="choose another name for --output")
+def _say_nothing(line: str) -> None: ...

@@ -12,6 +12,7 @@ from edge_deeplab.compositing.options import CompositingOptions, OverlayOptions
 from edge_deeplab.recipe import check, setting
 
 BLUR = "blur"
+FIRST_DEVICE = "first"
 SMALL_MODELS = {"portrait": "portrait-192"}  # the quicker twin of a bundled model
 
 
@@ -21,21 +22,35 @@ class LiveOptions:
 
     Attributes:
         source: as video.source.open_source takes it.
-        output: as video.sink.open_sink takes it; None opens a window, where there is a screen.
+        output: as video.sink.open_sink takes it; None writes no file.
+        shows_window: whether a window shows the result; None: where nothing else takes it.
+        virtual_camera: the device that other programs choose as a camera, FIRST_DEVICE for the first there is; None
+            sends to none.
+        http: PORT or HOST:PORT at which browsers see the result; None serves nothing.
+        http_token: a word that viewers must know; empty asks for none.
+        http_is_open: whether anybody may watch where others can reach the address and there is no token.
+        keeps_in: folder of the snapshots and recordings that keys ask for.
         camera_size_wh, camera_fps: asked of a camera; None leaves its own.
         mirror: turn a camera's picture left to right.
         threads: of the model's engine and of OpenCV.
-        shows_fps: draw the rate into the picture.
+        shows_fps: draw the rate into the picture, of something live the latency too; where there is a window, into
+            its picture alone.
         overwrites: replace an output that exists.
     """
 
     source: str = "0"
     output: str | None = None
+    shows_window: bool | None = setting(None, help="show the result in a window")
+    virtual_camera: str | None = None
+    http: str | None = None
+    http_token: str = ""
+    http_is_open: bool = setting(False, help="with --http, let anybody watch who can reach the address")
+    keeps_in: Path = Path()
     camera_size_wh: tuple[int, int] | None = None
     camera_fps: float | None = setting(None, low=1, high=1000, help="frames per second asked of a camera")
     mirror: bool = setting(False, help="turn the camera's picture left to right")
     threads: int = setting(2, low=1, high=64, help="threads of the model")
-    shows_fps: bool = setting(False, help="draw the frame rate into the picture")
+    shows_fps: bool = setting(False, help="draw the frame rate and, live, the latency into the picture")
     overwrites: bool = setting(False, help="replace an output that exists")
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ report = run_webcam(WebcamOptions(model="voc.tflite", live=LiveOptions(source="0
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from edge_deeplab.compositing.overlay import ClassOverlay
+from edge_deeplab.demo_apps.controls import LiveSettings, Settings, class_controls
 from edge_deeplab.demo_apps.live import LiveReport, run_live
 from edge_deeplab.demo_apps.options import WebcamOptions
+from edge_deeplab.demo_apps.views import Views
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.segmenter import Segmenter
 from edge_deeplab.video.frames import Frame, Source
@@ -21,11 +24,16 @@ from edge_deeplab.video.pipeline import Progress, Stage
 
 
 class OverlayEffect:
-    """Frame in, the same frame with its classes drawn over it out, written over the frame's own array."""
+    """Frame in, the same frame with its classes drawn over it out, written over the frame's own array.
 
-    def __init__(self, segmenter: Segmenter, overlay: ClassOverlay) -> None:
-        self._segmenter, self._overlay = segmenter, overlay
+    Args:
+        settings: how the classes are drawn and what is shown, read once a frame.
+    """
+
+    def __init__(self, segmenter: Segmenter, overlay: ClassOverlay, settings: LiveSettings) -> None:
+        self._segmenter, self._overlay, self._settings = segmenter, overlay, settings
         self._overlay_ms = 0.0
+        self._views = Views()
         self.stages_before: tuple[Stage, ...] = ()
         self.status, self.quality_shares = "", dict[str, float]()
 
@@ -42,9 +50,18 @@ class OverlayEffect:
         """(H, W, 3) uint8 BGR."""
         classes = self._segmenter.classes_bgr(frame.bgr)
         start_ns = time.perf_counter_ns()
+        settings = self._settings.read()
+        self._views.keep(frame.bgr, settings)
+        self._overlay.options = settings.overlay
         picture = self._overlay.draw(frame.bgr, classes, out=frame.bgr)
+        picture = self._views.show(picture, lambda: self._drawn_alone(classes, picture.shape), settings)
         self._overlay_ms = (time.perf_counter_ns() - start_ns) / 1e6
         return picture
+
+    def _drawn_alone(self, classes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """(H, W, 3) uint8 BGR: the classes in their full colours on black."""
+        self._overlay.options = dataclasses.replace(self._overlay.options, opacity=1.0)
+        return self._overlay.draw(np.zeros(shape, np.uint8), classes)
 
 
 def run_webcam(
@@ -54,6 +71,7 @@ def run_webcam(
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_open: Callable[[Source], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> LiveReport:
     """Runs until the source ends, a signal comes or the window is closed; arguments as run_live's.
 
@@ -63,5 +81,9 @@ def run_webcam(
     Raises: ModelError, InputError, OutputError, DeviceError.
     """
     with Segmenter(options.model, threads=options.live.threads, manifest=manifest) as segmenter:
-        effect = OverlayEffect(segmenter, ClassOverlay(segmenter.labels, options.overlay))
-        return run_live(options.live, segmenter, effect, stop=stop, on_progress=on_progress, on_open=on_open)
+        settings = LiveSettings(Settings(overlay=options.overlay))
+        effect = OverlayEffect(segmenter, ClassOverlay(segmenter.labels), settings)
+        return run_live(
+            options.live, segmenter, effect, settings=settings, controls=class_controls(), stop=stop,
+            on_progress=on_progress, on_open=on_open, say=say,
+        )  # fmt: skip

@@ -328,6 +328,7 @@ class _Writer:
             except MailboxEmpty:
                 if self._stop_deadline_s is not None and time.monotonic() > self._stop_deadline_s:
                     return
+                self._sink.idle()
                 self._hold()
                 continue
             except MailboxEnded:

@@ -36,6 +36,8 @@ class SinkOptions:
         title: window.
         on_key: window: called with each key.
         on_closed: window: called once when the user closes it.
+        on_drag: window: called with where the mouse is dragged, as a share of the picture's width.
+        over: window: gives what is shown of each frame.
         is_paced: window: show each frame at its own time; for sources that are not live.
         encoder: video file: "pyav", "opencv", or "auto": PyAV where it is installed.
         is_recording: video file: what is written cannot be made again, so it must survive a crash and a full disk.
@@ -48,6 +50,8 @@ class SinkOptions:
     title: str = "edge-deeplab"
     on_key: Callable[[str], None] | None = None
     on_closed: Callable[[], None] | None = None
+    on_drag: Callable[[float], None] | None = None
+    over: Callable[[np.ndarray], np.ndarray] | None = None
     is_paced: bool = False
     encoder: str = "auto"
     is_recording: bool = False
@@ -86,8 +90,9 @@ def open_sink(spec: str, options: SinkOptions | None = None) -> Sink:
         from edge_deeplab.video.window import WindowSink
 
         return WindowSink(
-            title=options.title, on_key=options.on_key, on_closed=options.on_closed, is_paced=options.is_paced
-        )
+            title=options.title, on_key=options.on_key, on_closed=options.on_closed, on_drag=options.on_drag,
+            over=options.over, is_paced=options.is_paced,
+        )  # fmt: skip
     if spec == NULL:
         return NullSink()
     from edge_deeplab.video.stills import FolderSink, ImageSink

@@ -19,7 +19,8 @@ from edge_deeplab.errors import DeviceError
 from edge_deeplab.video.output import SinkLife
 
 NAMED_KEYS = {27: "escape", 13: "enter", 32: "space", 9: "tab", 8: "backspace"}
-NO_KEY = 255  # of -1, in the 8 bits that OpenCV leaves of a key on every platform
+ARROWS = {0xFF51: "left", 0xFF53: "right"}  # as X11 numbers them, in GTK, Qt on X11 and macOS alike
+WINDOWS_ARROWS = {0x250000: "left", 0x270000: "right"}
 
 
 class WindowSink(SinkLife):
@@ -29,6 +30,8 @@ class WindowSink(SinkLife):
         title: of the window.
         on_key: called with the key's character, or "escape", "enter", "space", "tab", "backspace".
         on_closed: called once when the user closes the window; set the pipeline's stop there.
+        on_drag: called with where the mouse is while its left button is down, as a share of the picture's width.
+        over: gives what is shown of each frame: the frame itself, or a copy that was drawn on.
         is_paced: each frame waits for its own time (a file shown at its speed); a live source needs no pace.
 
     Raises: DeviceError when OpenCV has no windows or there is no screen.
@@ -40,9 +43,12 @@ class WindowSink(SinkLife):
         title: str = "edge-deeplab",
         on_key: Callable[[str], None] | None = None,
         on_closed: Callable[[], None] | None = None,
+        on_drag: Callable[[float], None] | None = None,
+        over: Callable[[np.ndarray], np.ndarray] | None = None,
         is_paced: bool = False,
     ) -> None:
         super().__init__()
+        self._on_drag, self._over, self._width = on_drag, over, 1
         self._title, self._on_key, self._on_closed, self._is_paced = title, on_key, on_closed, is_paced
         self._is_shown = False
         self._is_told = False
@@ -66,14 +72,29 @@ class WindowSink(SinkLife):
             return
         if not self._is_shown:
             cv2.resizeWindow(self._title, frame_bgr.shape[1], frame_bgr.shape[0])
-        cv2.imshow(self._title, frame_bgr)
-        self._hand_over(cv2.waitKey(self._delay_ms(time_s)))
+            if self._on_drag is not None:
+                cv2.setMouseCallback(self._title, self._mouse_moved)
+        self._width = frame_bgr.shape[1]
+        cv2.imshow(self._title, frame_bgr if self._over is None else self._over(frame_bgr))
+        self._wait(self._delay_ms(time_s))
+        self._is_shown = True
+
+    def idle(self) -> None:
+        """Answers keys and closing while no frame comes; without it the desktop would call the window hung."""
+        if self._is_open and self._is_shown and not self._is_told:
+            self._wait(1)
+
+    def _wait(self, delay_ms: int) -> None:
+        self._hand_over(cv2.waitKeyEx(delay_ms))
         # Before the first picture is drawn some toolkits call the window invisible.
         if self._is_shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             self._is_told = True
             if self._on_closed is not None:
                 self._on_closed()
-        self._is_shown = True
+
+    def _mouse_moved(self, event: int, x: int, y: int, flags: int, parameter: object) -> None:
+        if self._on_drag is not None and flags & cv2.EVENT_FLAG_LBUTTON and event != cv2.EVENT_LBUTTONUP:
+            self._on_drag(min(1.0, max(0.0, x / self._width)))
 
     def _delay_ms(self, time_s: float) -> int:
         """At least 1: waitKey(0) waits for a key for ever, and windows are drawn only while it waits."""
@@ -84,9 +105,14 @@ class WindowSink(SinkLife):
         return max(1, round(wait_s * 1000))
 
     def _hand_over(self, code: int) -> None:
-        code &= 0xFF
-        if code != NO_KEY and self._on_key is not None:
-            self._on_key(NAMED_KEYS.get(code, chr(code)))
+        if self._on_key is None:
+            return
+        if code & 0xFFFF in ARROWS:  # some toolkits set bits above the key, for modifiers
+            self._on_key(ARROWS[code & 0xFFFF])
+        elif code in WINDOWS_ARROWS:
+            self._on_key(WINDOWS_ARROWS[code])
+        elif code & 0xFF00 == 0 and code & 0xFF:
+            self._on_key(NAMED_KEYS.get(code & 0xFF, chr(code & 0xFF)))
 
     def _close(self) -> None:
         cv2.destroyWindow(self._title)

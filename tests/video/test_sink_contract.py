@@ -34,7 +34,7 @@ def sink(request, tmp_path, monkeypatch):
         monkeypatch.setenv("DISPLAY", ":0")
         for name in ("namedWindow", "resizeWindow", "imshow", "destroyWindow"):
             monkeypatch.setattr(cv2, name, lambda *_: None, raising=False)
-        monkeypatch.setattr(cv2, "waitKey", lambda delay_ms: -1, raising=False)
+        monkeypatch.setattr(cv2, "waitKeyEx", lambda delay_ms: -1, raising=False)
         monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0, raising=False)
     name, encoder = FILES.get(request.param, (request.param, "auto"))
     spec = name if request.param in ("null", "window") else f"{tmp_path}/{name}"
