@@ -68,6 +68,26 @@ def list_cameras(*, system: Path = Path("/sys/class/video4linux"), devices: Path
     return tuple(sorted(found, key=lambda camera: camera.index))
 
 
+def camera_name(spec: str, cameras: tuple[Camera, ...]) -> str:
+    """The name of the camera that an index or a path names among those listed; empty when it is none of them."""
+    return next((camera.name for camera in cameras if spec in (str(camera.index), camera.path)), "")
+
+
+def find_again(spec: str, name: str, cameras: tuple[Camera, ...]) -> str:
+    """Where a camera is now that went away: a camera plugged in again may come back as another node.
+
+    Args:
+        spec: its index or path when it was opened.
+        name: as camera_name gave it then.
+        cameras: as they are listed now.
+
+    Returns: spec, unless another camera or none is there and one of the same name is elsewhere; then that one's path.
+    """
+    if not name or camera_name(spec, cameras) == name:
+        return spec
+    return next((camera.path for camera in cameras if camera.name == name), spec)
+
+
 class CameraSource(SourceLife):
     """A camera, live.
 

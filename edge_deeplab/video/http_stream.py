@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import select
 import socket
 import time
 import urllib.error
@@ -77,11 +78,13 @@ class HttpStream:
             return False
         self._wire.is_polled = True
         try:
-            return bool(self._answer.fp.peek(1))
+            waiting = self._answer.fp.peek(1)
         except (OSError, ValueError):
             return False  # the next read says why
         finally:
             self._wire.is_polled = False
+        # The line end behind a chunk is no body; what follows it may still be in the socket.
+        return bool(waiting.strip(b"\r\n")) or (bool(waiting) and self._wire.is_readable())
 
     def cut(self) -> None:
         """Ends a read that is under way in another thread."""
@@ -143,9 +146,14 @@ class _Wire(io.RawIOBase):
                 return None
             raise
 
-    def let_go(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+    def is_readable(self) -> bool:
+        if self._socket is None or self.is_cut:
+            return False
+        pending = getattr(self._socket, "pending", lambda: 0)  # TLS: decrypted already
+        try:
+            return bool(pending()) or bool(select.select([self._socket], [], [], 0)[0])
+        except (OSError, ValueError):
+            return False
 
 
 class _WiredSocket:

@@ -65,6 +65,10 @@ class MotionJpegSource(SourceLife):
         """One line: what it is, size, rate; a password in the address is left out."""
         return f"live stream {self._shown_url} (motion JPEG {self.size_wh[0]}x{self.size_wh[1]}, {rate_text(None)})"
 
+    def interrupt(self) -> None:
+        """Ends a read that is under way in another thread."""
+        self._stream.cut()
+
     def _frames(self) -> Iterator[Frame]:
         picture, first = self._first, self._first
         try:
@@ -130,9 +134,6 @@ class MotionJpegSource(SourceLife):
                 next_step="check address, user name and network",
             )  # fmt: skip
         return DeviceError(f"{self._shown_url}: the stream ended after {self._came} pictures")
-
-    def _interrupt(self) -> None:
-        self._stream.cut()
 
     def _release(self) -> None:
         self._stream.close()

@@ -122,5 +122,5 @@ class MultipartParts:
 
 def _delimiter_of(boundary: bytes) -> re.Pattern[bytes] | None:
     """The line before each part; None where no boundary was declared. Some declare it with the line's own dashes."""
-    core = boundary.lstrip(b"-")
+    core = boundary.lstrip(b"-")[:200]  # RFC 2046 allows 70
     return re.compile(rb"\n-{2,}" + re.escape(core)) if core else None

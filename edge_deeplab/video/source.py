@@ -8,6 +8,8 @@ Each kind's module is loaded when one is opened: importing this one costs a prog
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +22,7 @@ from edge_deeplab.imaging.decode import IMAGE_SUFFIXES
 from edge_deeplab.video.frames import Frame, MediaFacts, Source
 
 if TYPE_CHECKING:
+    from edge_deeplab.video.source_life import SourceLife
     from edge_deeplab.video.synthetic import Motion
 
 __all__ = ["Frame", "MediaFacts", "Source", "SourceOptions", "open_source"]
@@ -43,6 +46,8 @@ class SourceOptions:
         picture: synthetic: (H, W, 3) uint8 RGB to move over, in place of the astronaut.
         motion: synthetic: how the view moves; None: the default of Motion.
         decoder: video file: "pyav", "opencv", or "auto": PyAV where it is installed.
+        reconnects: camera and live stream: open it again when it goes away.
+        gives_up_after_s: seconds of being away after which that is an error; None: never.
     """
 
     size_wh: tuple[int, int] | None = None
@@ -53,6 +58,8 @@ class SourceOptions:
     picture: np.ndarray | None = None
     motion: Motion | None = None
     decoder: str = "auto"
+    reconnects: bool = True
+    gives_up_after_s: float | None = 600.0
 
     def __post_init__(self) -> None:
         if self.size_wh is not None and min(self.size_wh) < 2:
@@ -74,10 +81,8 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     """
     options = options or SourceOptions()
     fps = options.fps or Fraction(30)
-    if spec.isdigit() or spec.startswith("/dev/video"):
-        from edge_deeplab.video.cameras import CameraSource
-
-        return CameraSource(spec, size_wh=options.size_wh, fps=options.fps, mirror=options.mirror)
+    if spec.isdigit() or spec.startswith(("/dev/video", "/dev/v4l/")):
+        return _open_camera(spec, options)
     if spec == SYNTHETIC or spec.startswith(f"{SYNTHETIC}:"):
         from edge_deeplab.video.synthetic import SyntheticSource
 
@@ -92,8 +97,30 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
             raise InputError(f"{spec}: an address of another kind", came=scheme, allowed=", ".join(SCHEMES))
         from edge_deeplab.video.streams import open_stream
 
-        return open_stream(spec, mirror=options.mirror)
+        stream = open_stream(spec, mirror=options.mirror)
+        if not stream.is_live:
+            return stream
+        return _kept_alive(stream, lambda: open_stream(spec, mirror=options.mirror), options)
     return _open_path(Path(spec), options, fps)
+
+
+def _open_camera(spec: str, options: SourceOptions) -> Source:
+    from edge_deeplab.video.cameras import CameraSource, camera_name, find_again, list_cameras
+
+    def opened(where: str) -> CameraSource:
+        return CameraSource(where, size_wh=options.size_wh, fps=options.fps, mirror=options.mirror)
+
+    camera = opened(spec)
+    # Elsewhere than on Linux listing means opening one after the other.
+    name = camera_name(spec, list_cameras()) if sys.platform.startswith("linux") else ""
+    return _kept_alive(camera, lambda: opened(find_again(spec, name, list_cameras()) if name else spec), options)
+
+
+def _kept_alive(first: SourceLife, open_again: Callable[[], SourceLife], options: SourceOptions) -> Source:
+    from edge_deeplab.video.reconnecting import ReconnectingSource, ReconnectOptions
+
+    wanted = ReconnectOptions(reconnects=options.reconnects, gives_up_after_s=options.gives_up_after_s)
+    return ReconnectingSource(first, open_again, wanted)
 
 
 def _open_path(path: Path, options: SourceOptions, fps: Fraction) -> Source:

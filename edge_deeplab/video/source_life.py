@@ -60,7 +60,7 @@ class SourceLife:
     def close(self) -> None:
         """Lets go of the device or file once no read is under way; twice is harmless."""
         self._is_open = False
-        self._interrupt()
+        self.interrupt()
         if self._is_released:
             return
         if not self._reading.acquire(timeout=CLOSE_WAIT_S):
@@ -77,6 +77,9 @@ class SourceLife:
         finally:
             self._reading.release()
 
+    def interrupt(self) -> None:
+        """Ends a read that is under way in another thread, where that can be done at once."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -87,9 +90,6 @@ class SourceLife:
 
     def _frames(self) -> Iterator[Frame]:
         raise NotImplementedError
-
-    def _interrupt(self) -> None:
-        """Ends a read that is under way in another thread, where that can be done."""
 
     def _release(self) -> None: ...
 

@@ -11,7 +11,7 @@ import pytest
 
 from edge_deeplab.errors import DeviceError
 from edge_deeplab.video import cameras
-from edge_deeplab.video.cameras import Camera, CameraSource, list_cameras
+from edge_deeplab.video.cameras import Camera, CameraSource, camera_name, find_again, list_cameras
 from edge_deeplab.video.container import PyavVideoSource
 from edge_deeplab.video.sink import SinkOptions, open_sink
 from edge_deeplab.video.source import open_source
@@ -118,3 +118,13 @@ def test_a_camera_without_a_picture_is_released(recorded_capture) -> None:
     with pytest.raises(DeviceError, match="gives no picture"):
         CameraSource("0", open_capture=capture)
     assert capture.is_released
+
+
+def test_a_camera_is_found_again_by_its_name() -> None:
+    before = (Camera(index=0, path="/dev/video0", name="USB"), Camera(index=1, path="/dev/video1", name="Lid"))
+    moved = (Camera(index=0, path="/dev/video0", name="Lid"), Camera(index=3, path="/dev/video3", name="USB"))
+    assert [camera_name(spec, before) for spec in ("0", "/dev/video1", "7")] == ["USB", "Lid", ""]
+    assert find_again("0", "USB", before) == "0"
+    assert find_again("0", "USB", moved) == "/dev/video3"
+    assert find_again("0", "USB", ()) == "0"  # not there at all: opening says so
+    assert find_again("7", "", moved) == "7"  # never listed, so never looked for

@@ -11,7 +11,7 @@ from edge_deeplab.errors import DeviceError, InputError
 from edge_deeplab.video.http_stream import without_password
 from edge_deeplab.video.pipeline import run_pipeline
 from edge_deeplab.video.sink import NullSink, open_sink
-from edge_deeplab.video.source import open_source
+from edge_deeplab.video.source import SourceOptions, open_source
 
 
 def test_a_slow_receiver_gets_the_newest_frames_and_the_rest_is_counted(camera_url, coded) -> None:
@@ -37,7 +37,8 @@ def test_a_slow_receiver_gets_the_newest_frames_and_the_rest_is_counted(camera_u
 
 
 def test_a_live_stream_that_ends_is_an_error_that_reaches_the_caller(camera_url) -> None:
-    with open_source(camera_url(5)) as source, pytest.raises(DeviceError, match="stream ended after 5 pictures"):
+    once = SourceOptions(reconnects=False)
+    with open_source(camera_url(5), once) as source, pytest.raises(DeviceError, match="stream ended after 5 pictures"):
         run_pipeline(source, lambda frame: frame.bgr, NullSink())
 
 
