@@ -13,6 +13,7 @@ from edge_deeplab.recipe import check, setting
 
 BLUR = "blur"
 FIRST_DEVICE = "first"
+USUAL_BACKGROUNDS = (BLUR, "gray")  # what a key goes on to where one background was given
 SMALL_MODELS = {"portrait": "portrait-192"}  # the quicker twin of a bundled model
 
 
@@ -96,12 +97,14 @@ class PortraitOptions:
     Attributes:
         model: a .tflite with a person among its labels, or the name of a bundled one.
         background: "blur", a colour (compositing.background.parse_colour), a picture or a video, which is looped.
+        more_backgrounds: those that a key goes on to; none: USUAL_BACKGROUNDS.
         compositing: the rest of how the person is set before it; its own background is ignored.
         quality: what rate or budget is to be held.
     """
 
     model: str = setting("portrait", help="a .tflite with a person class, or the name of a bundled model")
     background: str = setting(BLUR, help="blur, a colour name, #rrggbb, a picture, or a video")
+    more_backgrounds: tuple[str, ...] = ()
     live: LiveOptions = field(default_factory=LiveOptions)
     compositing: CompositingOptions = field(default_factory=CompositingOptions)
     quality: QualityOptions = field(default_factory=QualityOptions)

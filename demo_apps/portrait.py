@@ -16,9 +16,10 @@ import numpy as np
 from edge_deeplab.compositing.background import MovingBackground, colour_or_picture, parse_colour
 from edge_deeplab.compositing.compositor import PortraitCompositor
 from edge_deeplab.compositing.options import Background
+from edge_deeplab.demo_apps.controls import BackgroundChoice, LiveSettings, Settings, portrait_controls
 from edge_deeplab.demo_apps.live import Effect, LiveReport, run_live
 from edge_deeplab.demo_apps.looping import LoopingVideo
-from edge_deeplab.demo_apps.options import BLUR, SMALL_MODELS, PortraitOptions
+from edge_deeplab.demo_apps.options import BLUR, SMALL_MODELS, USUAL_BACKGROUNDS, PortraitOptions
 from edge_deeplab.demo_apps.portrait_effect import PortraitEffect
 from edge_deeplab.errors import UsageError
 from edge_deeplab.imaging.decode import IMAGE_SUFFIXES
@@ -38,6 +39,7 @@ def run_portrait(
     source_options: SourceOptions | None = None,
     on_open: Callable[[Source], None] | None = None,
     watch: Callable[[Frame, np.ndarray, np.ndarray], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> LiveReport:
     """Runs until the source ends, a signal comes or the window is closed; other arguments as run_live's.
 
@@ -48,11 +50,14 @@ def run_portrait(
     Raises: ModelError, InputError, OutputError, DeviceError, UsageError.
     """
     with ExitStack() as opened:
-        background = None if options.background == BLUR else _open_background(options.background, opened)
+        choices = _background_choices(options, opened)
         segmenter = opened.enter_context(Segmenter(options.model, threads=options.live.threads, manifest=manifest))
         small = _open_small_model(options, opened)
-        compositing = dataclasses.replace(options.compositing, background=background)
-        portrait = PortraitEffect(segmenter, PortraitCompositor(compositing), small=small, quality=options.quality)
+        compositing = dataclasses.replace(options.compositing, background=choices[0].background)
+        settings = LiveSettings(Settings(compositing=compositing))
+        portrait = PortraitEffect(
+            segmenter, PortraitCompositor(compositing), small=small, settings=settings, quality=options.quality
+        )
         opened.enter_context(portrait)
 
         def begin(source: Source) -> None:
@@ -62,8 +67,8 @@ def run_portrait(
 
         effect: Effect = portrait if watch is None else _Watched(portrait, watch)
         return run_live(
-            options.live, segmenter, effect, stop=stop, on_progress=on_progress,
-            source_options=source_options, on_open=begin,
+            options.live, segmenter, effect, settings=settings, controls=portrait_controls(choices), stop=stop,
+            on_progress=on_progress, source_options=source_options, on_open=begin, say=say,
         )  # fmt: skip
 
 
@@ -114,6 +119,14 @@ def _open_small_model(options: PortraitOptions, opened: ExitStack) -> Segmenter 
         return None
     name = quality.small_model or SMALL_MODELS.get(options.model)
     return None if name is None else opened.enter_context(Segmenter(name, threads=options.live.threads))
+
+
+def _background_choices(options: PortraitOptions, opened: ExitStack) -> list[BackgroundChoice]:
+    """The backgrounds that a key goes through, the first one shown first; to a single one the usual ones are added."""
+    names = [options.background, *options.more_backgrounds]
+    if len(names) == 1:
+        names += [name for name in USUAL_BACKGROUNDS if name != names[0]]
+    return [BackgroundChoice(name, None if name == BLUR else _open_background(name, opened)) for name in names]
 
 
 def _open_background(text: str, opened: ExitStack) -> Background:

@@ -21,6 +21,7 @@ from edge_deeplab.demo_apps.controls import LiveSettings, Settings
 from edge_deeplab.demo_apps.mattes import Mattes, MattesBeside, MattesInTurn
 from edge_deeplab.demo_apps.options import QualityOptions
 from edge_deeplab.demo_apps.quality import QualityControl
+from edge_deeplab.demo_apps.views import Views
 from edge_deeplab.runtime.segmenter import Segmenter
 from edge_deeplab.video.frames import Frame, Source
 from edge_deeplab.video.pipeline import Stage
@@ -68,6 +69,7 @@ class PortraitEffect:
         self._compose_ms = 0.0
         self._composed_name = self._inferred_name = ""
         self._stage_ms: dict[str, float] = {}
+        self._views = Views()
 
     def begin(self, source: Source) -> None:
         """Chooses the way of a source's frames, before the first of them."""
@@ -117,11 +119,14 @@ class PortraitEffect:
         else:
             matte, infer_ms = self._matte(frame), 0.0
             matte_ms = self._mattes.stage_ms
-        options = self._control.applied(self._settings.read().compositing)
+        settings = self._settings.read()
+        options = self._control.applied(settings.compositing)
         if options is not self._compositor.options:
             self._compositor.options = options
         composing_ns = time.perf_counter_ns()
+        self._views.keep(frame.bgr, settings)
         picture = self._compositor.compose(frame.bgr, matte, time_s=frame.time_s, out=frame.bgr)
+        picture = self._views.show(picture, lambda: self._compositor.alpha, settings)
         ended_ns = time.perf_counter_ns()
         self._compose_ms += EXPECTATION_SHARE * ((ended_ns - composing_ns) / 1e6 - self._compose_ms)
         self._stage_ms = {**matte_ms, **self._compositor.stage_ms}
