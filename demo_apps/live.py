@@ -129,6 +129,8 @@ def run_live(
         size_wh=options.camera_size_wh,
         fps=None if options.camera_fps is None else rate_from_float(options.camera_fps),
         mirror=options.mirror,
+        reconnects=options.reconnects,
+        gives_up_after_s=60 * options.reconnect_minutes or None,
         holds_still=options.output is None,  # a picture shown for one frame would not be seen
     )
     with open_source(options.source, wanted) as source:

@@ -33,6 +33,8 @@ class LiveOptions:
         keeps_in: folder of the snapshots and recordings that keys ask for.
         camera_size_wh, camera_fps: asked of a camera; None leaves its own.
         mirror: turn a camera's picture left to right.
+        reconnects: open a camera or a live stream again when it goes away; its last good picture is shown meanwhile.
+        reconnect_minutes: so long is it tried before its going is an error; 0 tries for ever.
         threads: of the model's engine and of OpenCV.
         shows_fps: draw the rate into the picture, of something live the latency too; where there is a window, into
             its picture alone.
@@ -50,6 +52,8 @@ class LiveOptions:
     camera_size_wh: tuple[int, int] | None = None
     camera_fps: float | None = setting(None, low=1, high=1000, help="frames per second asked of a camera")
     mirror: bool = setting(False, help="turn the camera's picture left to right")
+    reconnects: bool = setting(True, help="bring a camera or stream that goes away back; or end there")
+    reconnect_minutes: float = setting(10.0, low=0, high=100_000, help="minutes until it is given up; 0 never")
     threads: int = setting(2, low=1, high=64, help="threads of the model")
     shows_fps: bool = setting(False, help="draw the frame rate and, live, the latency into the picture")
     overwrites: bool = setting(False, help="replace an output that exists")

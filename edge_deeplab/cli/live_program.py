@@ -14,12 +14,14 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_deeplab.cli.foreign_facts import ForeignFacts
-from edge_deeplab.demo_apps.options import LiveOptions
+from edge_deeplab.demo_apps.options import FIRST_DEVICE, LiveOptions
+from edge_deeplab.errors import EdgeDeepLabError
 from edge_deeplab.recipe import describe
 
 if TYPE_CHECKING:
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
     from edge_deeplab.video.frames import Source
     from edge_deeplab.video.pipeline import Progress
 
+CLEAR_LINE = "\r\033[K"
+# Headings of --help, for option_sections.SectionedCommand; a command adds its own.
+LIVE_SECTIONS = {
+    "Where pictures come from": ("source", "list_cameras", "camera_size_wh", "camera_fps", "mirror"),
+    "Where they go, one or several": (
+        "output", "overwrites", "shows_window", "keeps_in", "virtual_camera", "http", "http_token", "http_is_open",
+    ),
+    "What is reported": ("shows_fps", "as_json"),
+}  # fmt: skip
 PIPE_WIDTH = 100  # columns of the table where no terminal says how many it has
 
 
@@ -111,6 +122,11 @@ def say_source(source: Source) -> None:
     click.echo(source.describe(), err=True)
 
 
+def say_line(line: str) -> None:
+    """One line on stderr, in place of the progress that stands there; the progress comes back below it."""
+    click.echo(f"{CLEAR_LINE if sys.stderr.isatty() else ''}{line}", err=True)
+
+
 def say_progress(progress: Progress) -> None:
     """One line on stderr that is written over, on a terminal alone."""
     if not sys.stderr.isatty():
@@ -121,16 +137,25 @@ def say_progress(progress: Progress) -> None:
     late = "" if progress.latency_ms is None or progress.total is not None else f", {progress.latency_ms:.0f} ms late"
     dropped = f", {progress.dropped} dropped" if progress.dropped else ""
     status = f", {progress.status}" if progress.status else ""
-    click.echo(f"\r\033[Kframe {progress.frames}{total}{rate}{late}{left}{dropped}{status}", err=True, nl=False)
+    click.echo(f"{CLEAR_LINE}frame {progress.frames}{total}{rate}{late}{left}{dropped}{status}", err=True, nl=False)
 
 
 def print_report(report: LiveReport, *, as_json: bool) -> None:
-    """The report on stdout: a table of milliseconds per stage and the rate, or JSON."""
+    """The report on stdout: a table of milliseconds per stage and the rate, or JSON.
+
+    Ends the command with exit code 1 where an output was lost: what was asked for is not all there.
+    """
     if sys.stderr.isatty():
         click.echo(err=True)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2, default=str))
-        return
+    else:
+        _print_table(report)
+    if report.lost:
+        click.get_current_context().exit(EdgeDeepLabError.exit_code)
+
+
+def _print_table(report: LiveReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -180,13 +205,27 @@ _OPTIONS = (
     click.option("--source", default=LiveOptions.source, show_default=True, metavar="SOURCE",
                  help="Camera (0, /dev/video0), video, picture, folder of pictures, http or rtsp URL, or synthetic."),
     click.option("--output", "-o", metavar="FILE|DIR/", help="Video, picture, or folder of pictures (NAME/) to write; "
-                 "null writes nothing. [a window, where there is a screen]"),
+                 "null writes nothing. [a window, where nothing else is named]"),
+    click.option("--window/--no-window", "shows_window", default=None, help="Show the result in a window, beside "
+                 "other outputs or not at all. h in it lists the keys."),
+    click.option("--virtual-camera", is_flag=False, flag_value=FIRST_DEVICE, metavar="[DEVICE]", help="Be a camera "
+                 "for other programs: v4l2loopback's /dev/videoN, or that of OBS. [the first device there is]"),
+    click.option("--http", metavar="[HOST:]PORT", help="Show the result to browsers and to programs that read Motion "
+                 "JPEG. [HOST 127.0.0.1, this machine alone]"),
+    click.option("--http-token", default=LiveOptions.http_token, metavar="WORD", envvar="EDGE_DEEPLAB_HTTP_TOKEN",
+                 show_envvar=True, help="With --http, a word that viewers must know."),
+    setting_option(LiveOptions, "http_is_open", "--http-open", "http_is_open", is_flag=True, show_default=False),
+    click.option("--keep-in", "keeps_in", type=click.Path(path_type=Path, file_okay=False, exists=True),
+                 default=LiveOptions.keeps_in, metavar="DIR", help="Folder of the snapshots and recordings that keys "
+                 "ask for. [where you are]"),
     click.option("--list-cameras", is_flag=True, is_eager=True, expose_value=False, callback=_list_cameras,
                  help="List the cameras and exit."),
     click.option("--camera-size", "camera_size_wh", type=SizeWH(), metavar="WxH", help="Size asked of the camera, "
                  "and of synthetic."),
     setting_option(LiveOptions, "camera_fps", "--camera-fps", metavar="N"),
     setting_option(LiveOptions, "mirror", "--mirror/--no-mirror"),
+    setting_option(LiveOptions, "reconnects", "--reconnect/--no-reconnect", "reconnects"),
+    setting_option(LiveOptions, "reconnect_minutes", "--reconnect-minutes", metavar="N"),
     setting_option(LiveOptions, "threads", "--threads", metavar="N"),
     setting_option(LiveOptions, "shows_fps", "--show-fps/--no-show-fps", "shows_fps"),
     setting_option(LiveOptions, "overwrites", "--force", "overwrites", is_flag=True, show_default=False),

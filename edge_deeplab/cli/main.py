@@ -121,7 +121,8 @@ def prepare_process(log_level: str) -> None:
     import warnings
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    clear = "\r\033[K" if sys.stderr.isatty() else ""  # a line of progress may stand there
+    logging.basicConfig(stream=sys.stderr, format=f"{clear}%(message)s", level=logging.WARNING)
     logging.getLogger("edge_deeplab").setLevel(log_level.upper())
 
     def one_line(message: Warning | str, *_: object, **__: object) -> str:
