@@ -14,7 +14,7 @@ from typing import Any
 from edge_deeplab.cli.live_program import setting_option
 from edge_deeplab.compositing.options import CompositingOptions
 
-_NAMES = {
+NAMES = {
     "strength": "--strength",
     "blur_style": "--blur-style",
     "aperture": "--aperture",
@@ -37,9 +37,9 @@ def compositing_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_compositing(*arguments: Any, **given: Any) -> Any:
-        fields = {name: given.pop(name) for name in _NAMES}
+        fields = {name: given.pop(name) for name in NAMES}
         return function(*arguments, compositing=CompositingOptions(**fields), **given)
 
-    for field, name in reversed(_NAMES.items()):
+    for field, name in reversed(NAMES.items()):
         setting_option(CompositingOptions, field, name, field)(with_compositing)
     return with_compositing

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 CLEAR_LINE = "\r\033[K"
 # Headings of --help, for option_sections.SectionedCommand; a command adds its own.
 LIVE_SECTIONS = {
-    "Where pictures come from": ("source", "list_cameras", "camera_size_wh", "camera_fps", "mirror"),
+    "Where pictures come from": (
+        "source", "list_cameras", "camera_size_wh", "camera_fps", "mirror", "reconnects", "reconnect_minutes",
+    ),
     "Where they go, one or several": (
         "output", "overwrites", "shows_window", "keeps_in", "virtual_camera", "http", "http_token", "http_is_open",
     ),

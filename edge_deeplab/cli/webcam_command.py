@@ -6,18 +6,28 @@ import click
 
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.live_program import (
+    LIVE_SECTIONS,
     foreign_manifest,
     live_options,
     print_report,
+    say_line,
     say_progress,
     say_source,
     setting_option,
 )
+from edge_deeplab.cli.option_sections import SectionedCommand
 from edge_deeplab.compositing.options import OverlayOptions
 from edge_deeplab.demo_apps.options import LiveOptions, WebcamOptions
 
+SECTIONS = {
+    **LIVE_SECTIONS,
+    "Classes": ("opacity", "shows_legend"),
+    "Model": ("model", "threads"),
+    "A model that says nothing of itself": tuple(ForeignFacts.__dataclass_fields__),
+}
 
-@click.command()
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @live_options
 @setting_option(WebcamOptions, "model", "--model", metavar="MODEL")
 @setting_option(OverlayOptions, "opacity", "--opacity")
@@ -28,11 +38,13 @@ def command(
 ) -> None:
     """Show the classes a model sees, each in its colour, with a legend.
 
-    A camera is shown in a window, or recorded with --output. Ctrl-C, or q in the window, ends it; what was written
-    plays. A model that carries no manifest needs --labels, --input-range and --activation.
+    A camera is shown in a window, where h lists the keys, or goes to a file, a virtual camera, a browser, or all of
+    them. Ctrl-C, or q in the window, ends it; what was written plays. A model that carries no manifest needs --labels,
+    --input-range and --activation.
 
     \b
     edge-deeplab webcam --show-fps
+    edge-deeplab webcam --http 8080
     edge-deeplab webcam --source street.mp4 --output classes.mp4 --model streets.tflite
     """
     from edge_deeplab.demo_apps.webcam import run_webcam
@@ -40,5 +52,5 @@ def command(
     overlay = OverlayOptions(opacity=opacity, shows_legend=shows_legend)
     options = WebcamOptions(model=model, live=live, overlay=overlay)
     manifest = foreign_manifest(model, facts)
-    report = run_webcam(options, manifest=manifest, on_open=say_source, on_progress=say_progress)
+    report = run_webcam(options, manifest=manifest, on_open=say_source, on_progress=say_progress, say=say_line)
     print_report(report, as_json=as_json)
