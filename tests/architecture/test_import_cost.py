@@ -15,7 +15,7 @@ RUNS = 25
 ATTEMPTS = 2  # the second only where the first says too much, in case another program came in between
 
 TRAINING_STACK = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "jax", "torch")
-TRAINING_ROOMS = ("models", "quantization", "training", "converters")
+TRAINING_ROOMS = ("models", "quantization", "training", "converters", "serving")
 DEVICE_ROOMS = (
     "calibration", "cli", "compositing", "data", "demo_apps", "evaluation", "imaging", "profiling", "remote", "runtime",
     "video",

@@ -1,0 +1,193 @@
+"""A model as a replica holds it: a batch of pictures of one size in, the probabilities of every class out.
+
+    with closing(open_batch_model(Path("portrait.keras"), threads=2)) as model:
+        probabilities = model.predict(images)      # (N, H, W, 3) uint8 RGB -> (N, h, w, classes) float32
+
+TensorFlow is imported for the files that need it alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from edge_deeplab.errors import ModelError
+from edge_deeplab.manifest import Manifest, read_manifest
+from edge_deeplab.runtime.segmenter import Segmenter
+
+KERAS_SUFFIX = ".keras"
+TFLITE_SUFFIX = ".tflite"
+
+
+class BatchModel(Protocol):
+    """A model ready to run; used from one thread at a time.
+
+    Attributes:
+        kind: what it is, for people: "tflite", "keras".
+        manifest: its labels, its person, how pictures are fitted.
+        sizes_hw: the input sizes it takes.
+        align: a picture's place in its input is a multiple of it, so that padding can be cut off exactly.
+    """
+
+    kind: str
+    manifest: Manifest
+    sizes_hw: tuple[tuple[int, int], ...]
+    align: int
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """The probability of every class over the whole input.
+
+        images: (N, H, W, 3) uint8, RGB, (H, W) one of sizes_hw.
+        Returns: (N, h, w, classes) float32 in 0..1, owned by the caller.
+        """
+
+    def close(self) -> None:
+        """Frees the model; twice is harmless."""
+
+
+def open_batch_model(
+    path: Path,
+    *,
+    threads: int = 1,
+    sizes_hw: tuple[tuple[int, int], ...] = (),
+    max_batch: int = 1,
+    manifest: Manifest | None = None,
+) -> BatchModel:
+    """Opens a model file by its suffix and runs it once at every size.
+
+    Args:
+        sizes_hw: input sizes to be ready for; empty: the manifest's own.
+        max_batch: the largest batch that will come.
+        manifest: of a .tflite that carries none.
+    Raises: ModelError when the file is missing, of another kind, does not load, or cannot take a size.
+    """
+    suffix = path.suffix.lower()
+    if suffix == KERAS_SUFFIX:
+        return KerasBatchModel(path, threads=threads, sizes_hw=sizes_hw, max_batch=max_batch)
+    if suffix == TFLITE_SUFFIX:
+        return TfliteBatchModel(path, threads=threads, sizes_hw=sizes_hw, manifest=manifest)
+    raise ModelError(
+        f"{path}: cannot be served", came=f"the suffix {suffix or 'none'}", allowed=".tflite, .keras",
+        next_step="convert it with edge-deeplab convert",
+    )  # fmt: skip
+
+
+class TfliteBatchModel:
+    """A .tflite on LiteRT: its batch is one, so a batch is run picture by picture, on all threads.
+
+    Args:
+        sizes_hw: none but its own.
+    """
+
+    kind = "tflite"
+
+    def __init__(
+        self, path: Path, *, threads: int, sizes_hw: tuple[tuple[int, int], ...], manifest: Manifest | None
+    ) -> None:
+        self._segmenter = Segmenter(path, threads=threads, manifest=manifest)
+        self.manifest = self._segmenter.manifest
+        own = self._segmenter.size_hw
+        other = [size for size in sizes_hw if size != own]
+        if other:
+            self._segmenter.close()
+            raise ModelError(
+                f"{path}: its input size is fixed", came=", ".join("{}x{}".format(*size) for size in other),
+                allowed="{}x{}".format(*own), next_step="serve the .keras file it was made from",
+            )  # fmt: skip
+        self.sizes_hw = (own,)
+        self.align = output_stride(own, self._segmenter.output_hw)
+        self.predict(np.zeros((1, *own, 3), np.uint8))
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """As BatchModel.predict."""
+        return np.stack([self._segmenter.probabilities(image) for image in images])
+
+    def close(self) -> None:
+        """As BatchModel.close."""
+        self._segmenter.close()
+
+
+class KerasBatchModel:
+    """One of our .keras networks on TensorFlow: a whole batch at once, on as many threads as it is given.
+
+    The network is traced at every size with a batch of any length. A graph of a fixed batch was no faster
+    (portrait.keras on two cores of a Zen 5, milliseconds a picture at batches of 1, 4, 8: 23, 15, 15 against
+    25, 19, 22), and XLA many times slower (120).
+    """
+
+    kind = "keras"
+
+    def __init__(self, path: Path, *, threads: int, sizes_hw: tuple[tuple[int, int], ...], max_batch: int) -> None:
+        manifest = read_manifest(path)
+        if manifest is None or not manifest.architecture:
+            raise ModelError(
+                f"{path}: not a model this program trained", allowed="a .keras file of edge-deeplab train or import",
+                next_step="convert it to .tflite and serve that",
+            )  # fmt: skip
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from edge_deeplab.models.keras_api import keras_namespace
+
+        K = keras_namespace("keras")
+        import tensorflow as tf
+
+        _share_processors(tf, threads)
+        self.manifest = manifest
+        self.sizes_hw = sizes_hw or (manifest.size_hw,)
+        self._runs: dict[tuple[int, int], Any] = {}
+        strides = set()
+        for size in self.sizes_hw:
+            self._runs[size] = run = _traced(tf, K, path, manifest, size)
+            output = run(np.zeros((1, *size, 3), np.uint8)).shape
+            if len(output) != 4 or output[3] != len(manifest.labels):
+                raise ModelError(
+                    f"{path}: its output does not fit its labels", came=tuple(output),
+                    allowed=f"N x h x w x {len(manifest.labels)}",
+                )  # fmt: skip
+            run(np.zeros((max_batch, *size, 3), np.uint8))  # the first run of a shape is slow
+            strides.add(output_stride(size, (output[1], output[2])))
+        self.align = strides.pop() if len(strides) == 1 else 1
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """As BatchModel.predict."""
+        probabilities: np.ndarray = self._runs[(images.shape[1], images.shape[2])](images).numpy()
+        return probabilities
+
+    def close(self) -> None:
+        """As BatchModel.close: TensorFlow frees it with the last name that holds it."""
+        self._runs.clear()
+
+
+def _share_processors(tf: Any, threads: int) -> None:
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:  # it is running already, on the threads of who started it
+        if (tf.config.threading.get_intra_op_parallelism_threads() or threads) != threads:
+            raise ModelError("TensorFlow runs already in this process, with other threads") from error
+
+
+def _traced(tf: Any, K: Any, path: Path, manifest: Manifest, size_hw: tuple[int, int]) -> Any:
+    """(N, H, W, 3) uint8 -> (N, h, w, classes) float32 probabilities, as one TensorFlow function."""
+    from edge_deeplab.models.store import rebuild
+
+    model, _ = rebuild(path, K, size_hw=size_hw)
+    low, high = manifest.input_range
+    slope = np.float32((high - low) / 255 / np.array(manifest.std))
+    start = np.float32((low - np.array(manifest.mean)) / np.array(manifest.std))
+    activate = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}.get(manifest.activation, tf.identity)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *size_hw, 3), tf.uint8)])
+    def run(pixels: Any) -> Any:
+        return activate(tf.cast(model(tf.cast(pixels, tf.float32) * slope + start, training=False), tf.float32))
+
+    return run
+
+
+def output_stride(size_hw: tuple[int, int], output_hw: tuple[int, int]) -> int:
+    """Input pixels per output pixel, 1 where that is no whole number or differs between the sides."""
+    strides = {size / out for size, out in zip(size_hw, output_hw, strict=True)}
+    stride = strides.pop()
+    return int(stride) if not strides and stride.is_integer() else 1
