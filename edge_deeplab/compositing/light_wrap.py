@@ -11,7 +11,7 @@ import math
 import cv2
 import numpy as np
 
-from edge_deeplab.compositing.blur import LOW_SIDE, stack_blur_size
+from edge_deeplab.compositing.blur import LOW_SIDE
 from edge_deeplab.compositing.buffers import Buffers
 
 # How far the light reaches into the person: the standard deviation of its fall-off, as a share of the diagonal; 15 px
@@ -57,9 +57,9 @@ class LightWrap:
         seen = cv2.bitwise_not(cv2.resize(alpha, low_wh, interpolation=cv2.INTER_AREA).reshape(size_hw))
         light = cv2.resize(background, low_wh, dst=take("low", (*size_hw, 3)), interpolation=cv2.INTER_AREA)
         light = cv2.multiply(light, cv2.merge((seen, seen, seen)), dst=light, scale=1 / 255)
-        side = stack_blur_size(SIGMA_SHARE * math.hypot(*size_hw))
-        if side > 1:
-            light = cv2.stackBlur(light, (side, side), dst=light)
+        side = box_side(SIGMA_SHARE * math.hypot(*size_hw))
+        for _ in range(2):
+            light = cv2.blur(light, (side, side), borderType=cv2.BORDER_REFLECT)
         light = cv2.resize(light, (width, height), dst=take("light", (height, width, 3)))
         weights = cv2.merge((alpha, alpha, alpha), dst=take("weights", (height, width, 3)))
         light = cv2.multiply(light, weights, dst=light, scale=self.strength / 255).reshape(height, width, 3)
@@ -69,3 +69,8 @@ class LightWrap:
         room = cv2.bitwise_not(picture, dst=take("room", picture.shape))
         light = cv2.multiply(light, room, dst=room, scale=1 / 255)
         return cv2.add(picture, light, dst=picture)
+
+
+def box_side(sigma: float) -> int:
+    """The odd side of a box that, laid over twice, has about this standard deviation."""
+    return 2 * round((math.sqrt(6.0 * sigma * sigma + 1.0) - 1.0) / 2.0) + 1
