@@ -60,6 +60,7 @@ def test_a_small_hole_needs_less_and_a_notch_in_the_border_is_no_hole():
 def test_it_only_raises_and_leaves_what_is_decided(seed):
     rough = np.random.default_rng(seed).random((32, 48)).astype(np.float32)
     matte = cv2.normalize(cv2.GaussianBlur(rough, (0, 0), 3), None, 0.0, 1.0, cv2.NORM_MINMAX)
+    matte = np.clip(matte, 0.0, 1.0)
     before = matte.copy()
     kept = HeldObjectKeeper().keep(matte)
     np.testing.assert_array_equal(matte, before)
