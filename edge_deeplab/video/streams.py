@@ -23,11 +23,11 @@ from edge_deeplab.video.http_stream import HttpStream, without_password
 from edge_deeplab.video.motion_jpeg import MotionJpegSource
 from edge_deeplab.video.source_life import SourceLife, quiet_opencv
 
-OPEN_TIMEOUT_S = 4.0
-TIMEOUT_MS = 5000
+OPEN_TIMEOUT_S = 4.0  # of HTTP
+TIMEOUT_MS = 5000  # of FFmpeg: for opening, and again for each picture
 # What OpenCV hands to FFmpeg. Over UDP every lost packet is a grey patch, so TCP comes first; FFmpeg turns to UDP
-# where a camera refuses it. The others keep FFmpeg from holding frames back to put them in order.
-FFMPEG_OPTIONS = "rtsp_flags;prefer_tcp|fflags;nobuffer|flags;low_delay"
+# where a camera refuses it. Without low_delay its decoder keeps as many frames back as it has threads.
+FFMPEG_OPTIONS = "rtsp_flags;prefer_tcp|flags;low_delay"
 FFMPEG_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment_lock = threading.Lock()
 
@@ -119,9 +119,7 @@ class StreamSource(SourceLife):
 
 def _capture(url: str) -> cv2.VideoCapture:
     """Opens with FFMPEG_OPTIONS, which OpenCV takes from the environment alone; a user's own words there hold."""
-    limits = [
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(OPEN_TIMEOUT_S * 1000), cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS,
-    ]  # fmt: skip
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
     with _environment_lock:
         is_ours = FFMPEG_VARIABLE not in os.environ and urlsplit(url).scheme.lower().startswith("rtsp")
         if is_ours:
