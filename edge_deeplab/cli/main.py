@@ -30,6 +30,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "models": Entry("edge_deeplab.cli.models_command", "command", "List the networks, their size and their cost."),
+    "doctor": Entry("edge_deeplab.cli.doctor_command", "command", "Check a data set before it is trained on."),
     "train": Entry("edge_deeplab.cli.train_command", "command", "Train a network from a recipe on a folder of pairs."),
     "import": Entry("edge_deeplab.cli.import_command", "command", "Bring in a TF1 checkpoint, graph or .tflite."),
     "calibrate": Entry("edge_deeplab.cli.calibrate_command", "command", "Pick the samples that int8 ranges come from."),

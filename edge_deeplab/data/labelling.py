@@ -54,6 +54,9 @@ class Labelling(Protocol):
         Raises: InputError for a broken file, DataError naming values that mean nothing.
         """
 
+    def stored(self, path: Path) -> np.ndarray:
+        """What a mask holds, (H, W) whole numbers, colours as Stored has them. Raises InputError for a broken file."""
+
     def survey(self, path: Path) -> Stored:
         """Counts what a mask holds. Raises InputError for a broken file."""
 
@@ -94,9 +97,13 @@ class PlainLabelling:
         """As Labelling.read."""
         return to_labels(read_mask(path), classes=classes, source=path)
 
+    def stored(self, path: Path) -> np.ndarray:
+        """As Labelling.stored."""
+        return read_mask(path)
+
     def survey(self, path: Path) -> Stored:
         """As Labelling.survey."""
-        mask = read_mask(path)
+        mask = self.stored(path)
         return Stored((mask.shape[0], mask.shape[1]), *_count(mask))
 
     def meaning(self, values: np.ndarray, *, classes: int) -> np.ndarray:
@@ -151,9 +158,13 @@ class IndexLabelling:
         lookup[values] = labels
         return lookup[stored]
 
+    def stored(self, path: Path) -> np.ndarray:
+        """As Labelling.stored."""
+        return self.load(path)
+
     def survey(self, path: Path) -> Stored:
         """As Labelling.survey."""
-        stored = self.load(path)
+        stored = self.stored(path)
         return Stored((stored.shape[0], stored.shape[1]), *_count(stored))
 
     def meaning(self, values: np.ndarray, *, classes: int) -> np.ndarray:
@@ -204,9 +215,13 @@ class ColourLabelling:
         check_classes(np.unique(labels), classes=classes, source=source)
         return labels.astype(np.uint8)
 
+    def stored(self, path: Path) -> np.ndarray:
+        """As Labelling.stored."""
+        return pack_colours(read_image(path))
+
     def survey(self, path: Path) -> Stored:
         """As Labelling.survey."""
-        packed = pack_colours(read_image(path))
+        packed = self.stored(path)
         values, counts = np.unique(packed, return_counts=True)
         return Stored((packed.shape[0], packed.shape[1]), values, counts)
 

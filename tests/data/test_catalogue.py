@@ -1,4 +1,4 @@
-"""Every data set of the catalogue on a small copy of its owners' layout, one contract for all; VOC and CamVid for real."""
+"""Every data set on a small copy of its owners' layout, one contract for all; VOC and CamVid for real."""
 
 from __future__ import annotations
 
