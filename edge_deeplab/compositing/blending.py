@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
 from edge_deeplab.compositing.buffers import Buffers
+from edge_deeplab.compositing.regions import Rect, edge_rects
 
 # The transition is never narrower than this share of the matte's range, or the edge shows the pixels of the matte.
 NARROWEST = 0.12
+# Pixels of the frame: a strip's rows, and the plain columns between two edges that are worth a call of their own.
+STRIP_ROWS = 72
+GAP_COLUMNS = 96
 
 
 def alpha_curve(softness: float, level: float) -> np.ndarray:
@@ -30,7 +36,12 @@ def alpha_curve(softness: float, level: float) -> np.ndarray:
 
 
 class Blender:
-    """alpha * frame + (1 - alpha) * background in 8 bits, over buffers it keeps: a third of cv2.blendLinear's time."""
+    """alpha * frame + (1 - alpha) * background in 8 bits, over buffers it keeps.
+
+    What is surely person or surely background is copied, or left where it is; only around the edge is anything
+    computed, in a few rectangles that stay in a core's own cache. Alpha comes smaller than the frame and is enlarged
+    there alone.
+    """
 
     def __init__(self) -> None:
         self._buffers = Buffers()
@@ -40,16 +51,18 @@ class Blender:
 
         Args:
             frame, background, out: (H, W, 3) uint8, of one shape; `out` may be `frame` or `background`.
-            alpha: (H, W) uint8, 255 shows the frame.
+            alpha: (h, w) uint8, 255 shows the frame; at the frame's size, or smaller and enlarged bilinearly.
 
         Returns: out.
         """
-        weights, term = self._buffers.take("weights", frame.shape), self._buffers.take("term", frame.shape)
-        cv2.merge((alpha, alpha, alpha), dst=weights)
-        cv2.multiply(frame, weights, dst=term, scale=1 / 255)
-        cv2.bitwise_not(weights, dst=weights)
-        cv2.multiply(background, weights, dst=out, scale=1 / 255)
-        return cv2.add(out, term, dst=out)
+        for part, weights in self._parts(frame, background, alpha, out):
+            term = self._buffers.scratch("term", weights.shape)
+            cv2.multiply(part.of(frame), weights, dst=term, scale=1 / 255)
+            cv2.bitwise_not(weights, dst=weights)
+            target = part.of(out)
+            cv2.multiply(part.of(background), weights, dst=target, scale=1 / 255)
+            cv2.add(target, term, dst=target)
+        return out
 
     def blend_clean(
         self, frame: np.ndarray, behind: np.ndarray, background: np.ndarray, alpha: np.ndarray, out: np.ndarray
@@ -62,12 +75,57 @@ class Blender:
         Args:
             behind: (H, W, 3) uint8, what the frame would show without the person.
         """
-        weights, term = self._buffers.take("weights", frame.shape), self._buffers.take("term", frame.shape)
-        cv2.merge((alpha, alpha, alpha), dst=weights)
-        cv2.bitwise_not(weights, dst=weights)
-        cv2.multiply(behind, weights, dst=term, scale=1 / 255)
-        cv2.subtract(frame, term, dst=term)
-        cv2.multiply(background, weights, dst=out, scale=1 / 255)
-        cv2.bitwise_not(weights, dst=weights)
-        cv2.min(term, weights, dst=term)
-        return cv2.add(out, term, dst=out)
+        for part, weights in self._parts(frame, background, alpha, out):
+            term = self._buffers.scratch("term", weights.shape)
+            cv2.bitwise_not(weights, dst=weights)
+            cv2.multiply(part.of(behind), weights, dst=term, scale=1 / 255)
+            cv2.subtract(part.of(frame), term, dst=term)
+            target = part.of(out)
+            cv2.multiply(part.of(background), weights, dst=target, scale=1 / 255)
+            cv2.bitwise_not(weights, dst=weights)
+            cv2.min(term, weights, dst=term)
+            cv2.add(target, term, dst=target)
+        return out
+
+    def _parts(
+        self, frame: np.ndarray, background: np.ndarray, alpha: np.ndarray, out: np.ndarray
+    ) -> Iterator[tuple[Rect, np.ndarray]]:
+        """Copies what is plain, and gives the rest: where in the frame, and (h, w, 3) uint8 weights, to be changed."""
+        factor = frame.shape[0] // alpha.shape[0]
+        if (alpha.shape[0] * factor, alpha.shape[1] * factor) != frame.shape[:2]:
+            larger = self._buffers.take("alpha", frame.shape[:2])
+            alpha, factor = cv2.resize(alpha, frame.shape[1::-1], dst=larger, interpolation=cv2.INTER_LINEAR), 1
+        height, width = alpha.shape
+        rows = max(1, STRIP_ROWS // factor)
+        rects = edge_rects(alpha, rows=rows, gap=max(1, GAP_COLUMNS // factor))
+        place = 0
+        for top in range(0, height, rows):
+            bottom, left = min(top + rows, height), 0
+            while place < len(rects) and rects[place].top == top:
+                self._copy(Rect(top, bottom, left, rects[place].left), factor, frame, background, alpha, out)
+                yield rects[place].times(factor), self._weights(alpha, rects[place], factor)
+                left, place = rects[place].right, place + 1
+            self._copy(Rect(top, bottom, left, width), factor, frame, background, alpha, out)
+
+    def _copy(
+        self, part: Rect, factor: int, frame: np.ndarray, background: np.ndarray, alpha: np.ndarray, out: np.ndarray
+    ) -> None:
+        """Copies a plain part of the frame or of the background, where it is not what `out` holds already."""
+        if part.left == part.right:
+            return
+        source = frame if alpha[part.top, part.left] else background
+        if source is not out:
+            place = part.times(factor)
+            np.copyto(place.of(out), place.of(source))
+
+    def _weights(self, alpha: np.ndarray, part: Rect, factor: int) -> np.ndarray:
+        height, width = (part.bottom - part.top) * factor, (part.right - part.left) * factor
+        weights = self._buffers.scratch("weights", (height, width, 3))
+        if factor == 1:
+            return cv2.cvtColor(part.of(alpha), cv2.COLOR_GRAY2BGR, dst=weights)
+        # The rows above and below have a say in the first and the last; columns outside are like those within.
+        above, below = int(part.top > 0), int(part.bottom < alpha.shape[0])
+        rows = alpha[part.top - above : part.bottom + below, part.left : part.right]
+        enlarged = self._buffers.scratch("enlarged", (rows.shape[0] * factor, width))
+        cv2.resize(rows, (width, rows.shape[0] * factor), dst=enlarged, interpolation=cv2.INTER_LINEAR)
+        return cv2.cvtColor(enlarged[above * factor :][:height], cv2.COLOR_GRAY2BGR, dst=weights)

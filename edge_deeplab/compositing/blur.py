@@ -23,6 +23,12 @@ MARGIN_CELLS = 1
 # background.
 FILL_WEIGHT = 0.02
 LOW_SIDE = 320
+# Standard deviation, in cells, from which on half as many cells a side do: what is left of a black-and-white edge
+# then bends by a level and a half of 255 between two of them.
+HALVED_FROM = 4.0
+REACH_SIGMAS = 2.6
+
+_RAMP = np.clip((LEAVE_FROM - np.arange(256, dtype=np.float32)) / (LEAVE_FROM - KEEP_UP_TO), 0.0, 1.0)
 
 
 class BackgroundBlur:
@@ -30,11 +36,11 @@ class BackgroundBlur:
 
     `keep` is 0 in every cell that a pixel of the person touches, taken as a maximum over the cell, so the mask acts
     before the downsampling too: no mixed colour exists to be blurred. Where no background lies within the window (deep
-    inside the person) a push-pull fill from afar stands in; it only shows through soft edges.
+    inside the person) a push-pull fill from afar stands in; it only shows through soft edges. A wide blur is made at
+    half the resolution again, from what the mask has left: it has no detail that would be missed.
 
     Source: Knutsson, Westin, "Normalized and Differential Convolution" (CVPR 1993); the fill is the push-pull of
-    Gortler et al., "The Lumigraph" (SIGGRAPH 1996), section 3.4. The window is a stack blur's: a triangle in each
-    direction, at a cost that does not grow with it.
+    Gortler et al., "The Lumigraph" (SIGGRAPH 1996), section 3.4.
     """
 
     def __init__(self, strength: float) -> None:
@@ -50,31 +56,49 @@ class BackgroundBlur:
             low_bgr: (h, w, 3) uint8, the frame at low resolution.
             alpha: (ha, wa) uint8, 255 is person, of at least that resolution; covers the same field.
 
-        Returns: (h, w, 3) uint8, valid until the next call.
+        Returns: (h, w, 3) uint8, or half of that where the blur is wide; valid until the next call.
         """
-        take, size_hw = self._buffers.take, low_bgr.shape[:2]
+        sigma_cells = self.strength * MAX_SIGMA_SHARE * math.hypot(*low_bgr.shape[:2])
+        weighted = self._weighted(low_bgr, alpha, halves=sigma_cells >= HALVED_FROM)
+        size_hw = weighted.shape[:2]
         height, width = size_hw
-        keep = background_cells(alpha, (height, width))
+        if size_hw != low_bgr.shape[:2]:  # the mean of two cells has blurred by half a cell already
+            sigma_cells = math.sqrt(sigma_cells**2 - 0.25) / 2
+        spread = gaussian_blur(weighted, sigma_cells, dst=self._buffers.take("spread", weighted.shape, np.float32))
+        *colours, weight = cv2.split(spread, self._buffers.planes("planes", 4, size_hw, np.float32))
+        weight += np.float32(FILL_WEIGHT)
+        scale = np.reciprocal(weight, out=weight)
+        fill = self._buffers.take("fill", (*size_hw, 3), np.float32)
+        cv2.resize(push_pull(weighted), (width, height), dst=fill, interpolation=cv2.INTER_LINEAR)
+        for colour, far in zip(colours, cv2.split(fill, self._buffers.planes("fill", 3, size_hw, np.float32))):
+            cv2.scaleAdd(far, FILL_WEIGHT, colour, dst=colour)
+            np.multiply(colour, scale, out=colour)
+        merged = cv2.merge(colours, dst=fill)
+        return cv2.convertScaleAbs(merged, dst=self._buffers.take("blurred", fill.shape))
+
+    def _weighted(self, low_bgr: np.ndarray, alpha: np.ndarray, *, halves: bool) -> np.ndarray:
+        """(h, w, 4) float32: colour times keep, and keep in 0..1."""
+        take, size_hw = self._buffers.take, low_bgr.shape[:2]
+        keep = cv2.LUT(self._largest(alpha, size_hw), _RAMP, dst=take("keep", size_hw, np.float32))
         if not keep.any():  # the person fills the frame: no background to take, and none to show
             keep.fill(1.0)
-        planes = self._buffers.planes("planes", 4, size_hw, np.float32)
+        planes = self._buffers.planes("products", 3, size_hw, np.float32)
         for plane, product in zip(cv2.split(low_bgr, self._buffers.planes("bytes", 3, size_hw)), planes):
             cv2.multiply(plane, keep, dst=product, dtype=cv2.CV_32F)
-        weighted = cv2.merge((*planes[:3], keep), dst=take("weighted", (*size_hw, 4), np.float32))
-        size = stack_blur_size(self.strength * MAX_SIGMA_SHARE * math.hypot(height, width))
-        spread = take("spread", (*size_hw, 4), np.float32)
-        spread = cv2.stackBlur(weighted, (size, size), dst=spread) if size > 1 else weighted
-        *colours, weight = cv2.split(spread, planes)
-        weight += np.float32(FILL_WEIGHT)
-        scale = cv2.divide(1.0, weight, dst=weight)
-        fill = push_pull(weighted)
-        enlarged = take("plane", size_hw, np.float32)
-        for channel, colour in enumerate(colours):
-            cv2.resize(cv2.extractChannel(fill, channel), (width, height), dst=enlarged)
-            cv2.scaleAdd(enlarged, FILL_WEIGHT, colour, dst=colour)
-            cv2.multiply(colour, scale, dst=colour)
-        merged = cv2.merge(colours, dst=take("merged", (*size_hw, 3), np.float32))
-        return cv2.convertScaleAbs(merged, dst=take("blurred", low_bgr.shape))
+        planes.append(keep)
+        if halves:
+            size_hw = (max(1, size_hw[0] // 2), max(1, size_hw[1] // 2))
+            halved = self._buffers.planes("halves", 4, size_hw, np.float32)
+            for plane, half in zip(planes, halved):
+                cv2.resize(plane, size_hw[::-1], dst=half, interpolation=cv2.INTER_AREA)
+            planes = halved
+        return cv2.merge(planes, dst=take("weighted", (*size_hw, 4), np.float32))
+
+    def _largest(self, alpha: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
+        """(h, w) uint8: the largest alpha in and around each cell (largest_in_cells), over buffers."""
+        return largest_in_cells(
+            alpha, size_hw, dst=(self._buffers.take("dilated", alpha.shape), self._buffers.take("largest", size_hw))
+        )
 
 
 def blur_background(frame_bgr: np.ndarray, alpha: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
@@ -98,16 +122,29 @@ def blur_background(frame_bgr: np.ndarray, alpha: np.ndarray, *, strength: float
 
 def background_cells(alpha: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """How much each low-resolution cell is background: (h, w) float32, 0 in every cell the person touches."""
+    return cv2.LUT(largest_in_cells(alpha, size_hw), _RAMP)
+
+
+def largest_in_cells(
+    alpha: np.ndarray, size_hw: tuple[int, ...], *, dst: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """The largest alpha of each low-resolution cell and of the MARGIN_CELLS around it.
+
+    Args:
+        alpha: (ha, wa) uint8, of at least the size asked for.
+        dst: (ha, wa) and (h, w) uint8 to work in; the second is what is returned.
+
+    Returns: (h, w) uint8.
+    """
     height, width = size_hw
     reach_y, reach_x = (math.ceil(have / want) for have, want in zip(alpha.shape, size_hw))
     # A window of two cells and one pixel around the pixel that "nearest" picks covers the whole cell.
     kernel = np.ones((2 * reach_y + 1, 2 * reach_x + 1), np.uint8)
-    largest = cv2.resize(cv2.dilate(alpha, kernel), (width, height), interpolation=cv2.INTER_NEAREST)
+    dilated, largest = dst or (None, None)
+    dilated = cv2.dilate(alpha, kernel, dst=dilated)
+    largest = cv2.resize(dilated, (width, height), dst=largest, interpolation=cv2.INTER_NEAREST)
     margin = 2 * MARGIN_CELLS + 1
-    largest = cv2.dilate(largest, np.ones((margin, margin), np.uint8))
-    levels = np.arange(256, dtype=np.float32)
-    ramp = np.clip((LEAVE_FROM - levels) / (LEAVE_FROM - KEEP_UP_TO), 0.0, 1.0)
-    return cv2.LUT(largest, ramp)
+    return cv2.dilate(largest, np.ones((margin, margin), np.uint8), dst=largest)
 
 
 def push_pull(weighted: np.ndarray) -> np.ndarray:
@@ -128,6 +165,15 @@ def push_pull(weighted: np.ndarray) -> np.ndarray:
         coarse = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
         filled = level[..., :3] + (np.float32(1.0) - level[..., 3:]) * coarse.reshape(height, width, 3)
     return np.ascontiguousarray(filled)
+
+
+def gaussian_blur(planes: np.ndarray, sigma_cells: float, *, dst: np.ndarray | None = None) -> np.ndarray:
+    """The planes under a Gaussian, cut off where less than a hundredth of it is left; themselves for no width."""
+    reach = math.ceil(REACH_SIGMAS * sigma_cells)
+    if reach < 1:
+        return planes
+    size = (2 * reach + 1, 2 * reach + 1)
+    return cv2.GaussianBlur(planes, size, sigma_cells, dst=dst, borderType=cv2.BORDER_REPLICATE)
 
 
 def stack_blur_size(sigma_cells: float) -> int:

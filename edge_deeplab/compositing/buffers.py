@@ -9,6 +9,7 @@ handing out and taking back of pages.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,18 @@ class Buffers:
             found = self._arrays[name] = np.empty(shape, dtype)
         return found
 
-    def planes(self, name: str, count: int, shape: tuple[int, int], dtype: Any = np.uint8) -> list[np.ndarray]:
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
+        """As take, for what has another shape every time: memory is kept as much as was ever needed."""
+        count = math.prod(shape)
+        found = self._arrays.get(name)
+        if found is None or found.size < count or found.dtype != dtype:
+            found = self._arrays[name] = np.empty(count, dtype)
+        return found[:count].reshape(shape)
+
+    def planes(self, name: str, count: int, shape: tuple[int, ...], dtype: Any = np.uint8) -> list[np.ndarray]:
         """`count` arrays of one shape, as cv2.split fills them."""
         return [self.take(f"{name}/{index}", shape, dtype) for index in range(count)]
+
+    def scratch_planes(self, name: str, count: int, shape: tuple[int, ...], dtype: Any = np.uint8) -> list[np.ndarray]:
+        """As planes, over scratch."""
+        return [self.scratch(f"{name}/{index}", shape, dtype) for index in range(count)]

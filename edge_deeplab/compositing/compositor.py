@@ -82,6 +82,7 @@ class PortraitCompositor:
         self._wrap = LightWrap(options.light_wrap)
         self._pyramid: Pyramid | None = None
         self._alpha = np.empty((0, 0), np.uint8)
+        self._small_alpha: np.ndarray | None = None
         self._buffers = Buffers()
         self.options = options
 
@@ -108,6 +109,9 @@ class PortraitCompositor:
     @property
     def alpha(self) -> np.ndarray:
         """(H, W) uint8: what the last call blended with, 255 is person. Valid until the next call."""
+        if self._small_alpha is not None:  # enlarged for who asks: the blend does without
+            cv2.resize(self._small_alpha, self._alpha.shape[::-1], dst=self._alpha, interpolation=cv2.INTER_LINEAR)
+            self._small_alpha = None
         return self._alpha
 
     def reset(self) -> None:
@@ -155,10 +159,7 @@ class PortraitCompositor:
         clock.mark("smooth")
 
         edge_alpha = self._edge_alpha(matte, low_bgr, edge_bgr)
-        if self._pyramid.edge_wh == frame_wh:
-            np.copyto(self._alpha, edge_alpha)
-        else:
-            cv2.resize(edge_alpha, frame_wh, dst=self._alpha, interpolation=cv2.INTER_LINEAR)
+        self._small_alpha = edge_alpha
         clock.mark("upsample")
 
         background = self._background(frame_bgr, edge_bgr, low_bgr, edge_alpha, time_s)
@@ -168,7 +169,7 @@ class PortraitCompositor:
         if self.options.background is not None:
             self._replace(frame_bgr, edge_bgr, low_bgr, edge_alpha, background, picture)
         elif background is not frame_bgr:
-            self._blender.blend(frame_bgr, background, self._alpha, picture)
+            self._blender.blend(frame_bgr, background, edge_alpha, picture)
         elif picture is not frame_bgr:
             np.copyto(picture, frame_bgr)
         clock.mark("blend")
@@ -180,12 +181,12 @@ class PortraitCompositor:
         assert self._pyramid is not None
         if self.options.refines_edges:
             coarse_bgr = self._shrunk("coarse", low_bgr, self._pyramid.coefficients_wh)
-            refined = self._upsampler.upsample(matte, coarse_bgr, edge_bgr)
+            levels = self._upsampler.levels(matte, coarse_bgr, edge_bgr)
         else:
-            refined = cv2.resize(matte, self._pyramid.edge_wh, interpolation=cv2.INTER_LINEAR)
-        np.clip(refined, 0.0, 1.0, out=refined)  # convertScaleAbs would fold what is below 0 back up
-        levels = cv2.convertScaleAbs(refined, alpha=255.0, dst=self._buffers.take("levels", refined.shape))
-        return cv2.LUT(levels, self._curve, dst=self._buffers.take("edge alpha", refined.shape))
+            small = cv2.convertScaleAbs(matte, alpha=255.0, dst=self._buffers.take("small levels", matte.shape))
+            levels = self._buffers.take("levels", self._pyramid.edge_wh[::-1])
+            cv2.resize(small, self._pyramid.edge_wh, dst=levels, interpolation=cv2.INTER_LINEAR)
+        return cv2.LUT(levels, self._curve, dst=self._buffers.take("edge alpha", levels.shape))
 
     def _replace(
         self, frame_bgr: np.ndarray, edge_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray,
@@ -199,13 +200,13 @@ class PortraitCompositor:
             if options.despill > 0.0:  # before the blend: the picture may be written over the frame
                 spill = self._remover.spill(edge_bgr, edge_alpha, behind)
         if behind is not None and options.cleans_edges:
-            self._blender.blend_clean(frame_bgr, self._enlarged(behind), background, self._alpha, picture)
+            self._blender.blend_clean(frame_bgr, self._enlarged(behind), background, edge_alpha, picture)
         else:
-            self._blender.blend(frame_bgr, background, self._alpha, picture)
+            self._blender.blend(frame_bgr, background, edge_alpha, picture)
         if spill is not None:
             take_off(picture, spill)
         if options.light_wrap > 0.0:
-            self._wrap.apply(picture, background, edge_alpha)
+            self._wrap.apply(picture, background, self._alpha)
 
     def _behind(self, low_bgr: np.ndarray, edge_alpha: np.ndarray) -> np.ndarray:
         """(h, w, 3) uint8, small: the frame's own background near the person, where it is hidden too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,3 +62,39 @@ def test_the_clean_blend_is_exact_where_alpha_is_decided() -> None:
     alpha = rng.choice(np.array([0, 255], np.uint8), (9, 14))
     result = Blender().blend_clean(frame, behind, background, alpha, frame)
     np.testing.assert_array_equal(result[alpha == 0], background[alpha == 0])
+
+
+@given(seed=st.integers(0, 999), factor=st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_a_small_alpha_blends_as_one_enlarged_over_the_whole_frame(seed: int, factor: int) -> None:
+    rng = np.random.default_rng(seed)
+    size_hw = (int(rng.integers(1, 90)), int(rng.integers(1, 120)))
+    blots = cv2.GaussianBlur(rng.random(size_hw), (0, 0), 6).reshape(size_hw)
+    small = np.clip((blots - 0.5) * rng.choice([300, 3000, 1e6]) + 128, 0, 255).astype(np.uint8)
+    frame_hw = (size_hw[0] * factor + int(rng.integers(0, 2)), size_hw[1] * factor)  # at times no whole multiple
+    frame, behind, background = (rng.integers(0, 256, (*frame_hw, 3), np.uint8) for _ in range(3))
+    large = cv2.resize(small, frame_hw[::-1], interpolation=cv2.INTER_LINEAR).reshape(frame_hw)
+
+    def both(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        blender = Blender()
+        blended = blender.blend(frame, background, alpha, np.empty_like(frame))
+        return blended, blender.blend_clean(frame, behind, background, alpha, frame.copy())
+
+    share = large[..., None] / 255.0
+    for blended, clean in (both(small), both(large)):
+        assert np.abs(blended - (share * frame + (1 - share) * background)).max() <= 1.0
+        np.testing.assert_array_equal(clean[large == 255], frame[large == 255])
+        np.testing.assert_array_equal(clean[large == 0], background[large == 0])
+    np.testing.assert_array_equal(both(small)[1], both(large)[1])
+
+
+def test_the_blend_may_be_written_over_either_of_its_pictures() -> None:
+    rng = np.random.default_rng(4)
+    frame, background = (rng.integers(0, 256, (180, 320, 3), np.uint8) for _ in range(2))
+    alpha = np.zeros((90, 160), np.uint8)
+    cv2.circle(alpha, (80, 50), 30, 255, -1)
+    expected = Blender().blend(frame, background, alpha, np.empty_like(frame))
+    for out in (frame.copy(), background.copy()):
+        first = out if np.array_equal(out, frame) else frame
+        second = out if np.array_equal(out, background) else background
+        np.testing.assert_array_equal(Blender().blend(first, second, alpha, out), expected)

@@ -16,9 +16,9 @@ def test_blur_equals_the_definition_of_normalised_convolution() -> None:
     alpha = np.zeros((60, 80), np.uint8)
     alpha[20:40, 30:50] = 255
     strength = 1.0
-    size = stack_blur_size(strength * 0.025 * np.hypot(60, 80))
-    triangle = np.bartlett(size + 2)[1:-1]
-    kernel = np.outer(triangle, triangle) / triangle.sum() ** 2
+    sigma = strength * 0.025 * np.hypot(60, 80)
+    gaussian = cv2.getGaussianKernel(2 * int(np.ceil(2.6 * sigma)) + 1, sigma)
+    kernel = gaussian @ gaussian.T
     keep = background_cells(alpha, (60, 80)).astype(np.float64)
 
     def spread(plane: np.ndarray) -> np.ndarray:
@@ -79,6 +79,20 @@ def test_push_pull_keeps_what_is_known_and_fills_the_rest_between_its_bounds() -
     colours = rng.uniform(50, 100, (64, 64, 3)).astype(np.float32)
     filled = push_pull(np.dstack([colours * keep[..., None], keep]))
     assert filled.min() >= 49.9 and filled.max() <= 100.1
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_a_wide_blur_at_half_the_resolution_is_the_one_at_the_whole(strength: float) -> None:
+    """The hardest of edges, against the Gaussian it stands for at the frame's own size."""
+    frame = np.zeros((720, 1280, 3), np.uint8)
+    frame[:, 640:] = 255
+    low = cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA)
+    blurred = BackgroundBlur(strength).blur(low, np.zeros((180, 320), np.uint8))
+    assert blurred.shape == (90, 160, 3)
+    sigma = strength * 0.025 * np.hypot(720, 1280)
+    expected = cv2.GaussianBlur(frame, (0, 0), sigma).astype(int)
+    # A black-and-white edge under this Gaussian bends by 2.5 levels between two cells; cut tails and rounding add two.
+    assert np.abs(cv2.resize(blurred, (1280, 720)) - expected).max() <= 5
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0, 8.0])

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_deeplab.compositing import upsampling
 from edge_deeplab.compositing.upsampling import GuidedUpsampler, upsample_matte
 
 
@@ -80,3 +81,25 @@ def test_the_fast_filter_equals_the_plain_one_at_full_resolution() -> None:
         window = np.s_[y - radius : y + radius + 1, x - radius : x + radius + 1]
         expected = slopes[window].reshape(-1, 3).mean(0) @ image[y, x] + offsets[window].mean()
         assert result[y, x] == pytest.approx(expected, abs=1e-4)  # float32 against float64
+
+
+@pytest.mark.parametrize("high_hw", [(288, 512), (289, 515)])
+def test_where_the_matte_is_plain_the_filter_is_left_out_and_nothing_changes(high_hw: tuple[int, int]) -> None:
+    """Against the same filter over everything: what a threshold of no change at all makes it do."""
+    frame, mask = scene(60)
+    high = cv2.resize(frame, high_hw[::-1], interpolation=cv2.INTER_AREA)
+    low = cv2.resize(frame, (128, 72), interpolation=cv2.INTER_AREA)
+    matte = cv2.GaussianBlur(coarse_matte(mask, 64), (0, 0), 1.5)
+    matte[:, -8:] = 0.0  # a second edge, and one that runs into the border
+    quick = GuidedUpsampler().upsample(matte, low, high).copy()
+    levels = GuidedUpsampler().levels(matte, low, high)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upsampling, "LEAST_CHANGE", -1.0)
+        whole = GuidedUpsampler().upsample(matte, low, high)
+    assert np.abs(quick - whole).max() < 1e-3
+    assert np.abs(levels.astype(int) - np.rint(np.clip(whole, 0, 1) * 255)).max() <= 1
+
+
+def test_an_undecided_matte_without_edges_stays_as_it_is() -> None:
+    frame = np.random.default_rng(3).integers(0, 256, (120, 200, 3), np.uint8)
+    assert (GuidedUpsampler().levels(np.full((32, 32), 0.5, np.float32), frame, frame) == 128).all()
