@@ -136,6 +136,10 @@ def _add_handlers(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
         return error_response(422, f"{where}: {first['msg']}")
 
+    @app.exception_handler(Exception)
+    async def on_bug(_: Request, error: Exception) -> Response:
+        return error_response(500, f"a fault of the server: {type(error).__name__}")  # uvicorn logs where
+
     @app.exception_handler(HTTPException)
     async def on_http(_: Request, error: HTTPException) -> Response:
         return error_response(error.status_code, str(error.detail), dict(error.headers or {}))
@@ -298,11 +302,13 @@ async def read_pictures(request: Request, *, most: int) -> list[tuple[str, bytes
     except (MultiPartException, HTTPException, KeyError, UnicodeDecodeError) as error:
         reason = getattr(error, "message", None) or getattr(error, "detail", None) or "it cannot be read"
         raise RefusedError(400, f"the form is damaged, or not as allowed (at most {most} files): {reason}") from None
-    async with form:
+    try:
         files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         if not files:
             raise RefusedError(400, "the form holds no file; send pictures as files")
         return [((part.filename or "")[:NAME_LENGTH], await part.read()) for part in files]
+    finally:
+        await form.close()
 
 
 def _check_picture(data: bytes) -> None:

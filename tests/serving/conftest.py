@@ -12,7 +12,7 @@ from serving_process import ServingProcess, serving
 SMALL_BOUNDS = (
     "--max-body-mb", "2", "--max-buffer-mb", "8", "--max-megapixels", "2", "--max-pictures", "4",
     "--header-timeout-s", "2", "--body-timeout-s", "2", "--max-connections", "64", "--max-video-mb", "4",
-    "--max-store-mb", "8", "--threads", "1",
+    "--max-store-mb", "8", "--threads", "1", "--max-queue", "4",
 )  # fmt: skip
 
 
