@@ -131,7 +131,9 @@ def run_live(
         mirror=options.mirror,
         reconnects=options.reconnects,
         gives_up_after_s=60 * options.reconnect_minutes or None,
-        holds_still=options.output is None,  # a picture shown for one frame would not be seen
+        # what is only looked at goes on: a picture shown for one frame would not be seen
+        holds_still=options.output is None,
+        synthetic_frames=None if options.output is None else SourceOptions.synthetic_frames,
     )
     with open_source(options.source, wanted) as source:
         pulse = _Pulse(effect, source.is_live, on_progress)

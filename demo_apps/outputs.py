@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_deeplab.demo_apps.controls import Control, LiveSettings
 from edge_deeplab.demo_apps.options import FIRST_DEVICE, LiveOptions
@@ -19,6 +19,9 @@ from edge_deeplab.errors import OutputError, UsageError
 from edge_deeplab.video.fan_out import FanOut
 from edge_deeplab.video.frames import Sink, Source
 from edge_deeplab.video.sink import WINDOW, SinkOptions, open_sink
+
+if TYPE_CHECKING:
+    from edge_deeplab.video.mjpeg_server import MjpegSink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,7 @@ def open_outputs(options: LiveOptions, source: Source, wiring: Wiring) -> Iterat
     is_live = source.is_live
     with ExitStack() as opened:
         sinks: list[Sink] = []
+        served: MjpegSink | None = None
         if options.output is not None:
             file_options = SinkOptions(media=source.media, overwrite=options.overwrites, is_recording=is_live)
             sinks.append(opened.enter_context(open_sink(options.output, file_options)))
@@ -90,7 +94,8 @@ def open_outputs(options: LiveOptions, source: Source, wiring: Wiring) -> Iterat
             camera = VirtualCameraSink(size_wh=source.size_wh, fps=source.fps, device=device)
             sinks.append(opened.enter_context(camera))
         if options.http is not None:
-            sinks.append(opened.enter_context(_served(options, wiring)))
+            served = opened.enter_context(_served(options, wiring))
+            sinks.append(served)
         # What is watched only is shown at its own pace; a window keeps it itself, and a file needs none.
         shows_window = has_window(options)
         is_paced = not is_live and options.output is None and not shows_window
@@ -100,10 +105,12 @@ def open_outputs(options: LiveOptions, source: Source, wiring: Wiring) -> Iterat
             outputs.add_last(window)
         opened.pop_all()  # from here on they are the fan-out's
         with outputs:
+            if served is not None:
+                wiring.say(f"watch at {served.url}")
             yield outputs
 
 
-def _served(options: LiveOptions, wiring: Wiring) -> Sink:
+def _served(options: LiveOptions, wiring: Wiring) -> MjpegSink:
     from edge_deeplab.video.mjpeg_server import HttpAddress, MjpegSink
 
     assert options.http is not None

@@ -18,6 +18,7 @@ PAGE = """<!doctype html>
   main { flex: 1; display: flex; align-items: center; justify-content: center; padding: 12px; }
   img { max-width: 100%; max-height: calc(100vh - 110px); border-radius: 6px; background: #000; }
   footer { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; padding: 0 12px 12px; }
+  #controls { display: flex; flex-wrap: wrap; gap: 8px; }
   button, a { font: inherit; color: inherit; background: #2a2e36; border: 1px solid #3b414c; border-radius: 5px;
               padding: 3px 12px; cursor: pointer; text-decoration: none; }
   button:hover, a:hover { background: #3b414c; }
@@ -48,7 +49,7 @@ for (const name of /*CONTROLS*/[]) {
                                { method: "POST", headers: { "/*HEADER*/": "1" } });
     says.textContent = answer.ok ? (await answer.json()).says : await answer.text();
   };
-  document.getElementById("controls").append(button, " ");
+  document.getElementById("controls").append(button);
 }
 
 async function ask() {
