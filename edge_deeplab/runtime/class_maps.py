@@ -175,8 +175,8 @@ class EnlargingReader:
     def __init__(self, manifest: Manifest, output: TensorInfo, size_hw: tuple[int, int]) -> None:
         self._lookup = _Lookup(output, manifest.activation)
         self._size_wh = size_hw[::-1]
-        shape = (1, *size_hw, output.shape[3])
-        self._reader = make_reader(manifest, replace(output, shape=shape, dtype=np.dtype(np.float32), quantization=None))
+        shape, dtype = (1, *size_hw, output.shape[3]), np.dtype(np.float32)
+        self._reader = make_reader(manifest, replace(output, shape=shape, dtype=dtype, quantization=None))
         is_pair = manifest.activation == "softmax" and output.shape[3] == 2
         self._person = manifest.person_class if is_pair else None
 

@@ -151,7 +151,7 @@ class Engine:
         is_known_good: skips the first load in a child process; for a file just loaded there.
         delegate: the shared library of an external delegate, asked before the kernels. It runs in this process: who
             does not trust it makes the Engine in a child.
-        content: loaded in place of the file's own bytes; a part of that model, which is no worse to load than all of it.
+        content: loaded in place of the file's own bytes: a part of that model, no worse to load than all of it.
 
     Raises: ModelError when the file is missing, no TFLite model, or does not load; UsageError for threads and kernels,
         and for a library that is no delegate.

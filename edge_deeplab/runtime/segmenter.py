@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from edge_deeplab.errors import InputError, ModelError
-from edge_deeplab.imaging.resize import Placement, fit_image
+from edge_deeplab.imaging.resize import PictureFitter, Placement
 from edge_deeplab.manifest import Manifest, read_manifest
 from edge_deeplab.runtime.bundled import bundled_model
 from edge_deeplab.runtime.class_maps import EnlargingReader, OutputReader, make_reader
@@ -114,7 +114,8 @@ class Segmenter:
         strides = {size / out for size, out in zip(self.size_hw, self.output_hw, strict=True)}
         stride = strides.pop()
         # A letterboxed picture starts and ends at whole output pixels, so that cutting its padding off is exact.
-        self._align = int(stride) if not strides and stride.is_integer() else 1
+        align = int(stride) if not strides and stride.is_integer() else 1
+        self._fitter = PictureFitter(self.size_hw, manifest.fit, align=align)
         self._rgb = np.empty((*self.size_hw, 3), np.uint8)
 
     def _make_reader(self) -> OutputReader:
@@ -185,7 +186,7 @@ class Segmenter:
         image: (H, W, 3) uint8, RGB.
         Returns: (height, width, 3) of the model, in the raw dtype of its input, owned by the caller.
         """
-        fitted, _ = fit_image(image, self.size_hw, self.manifest.fit, align=self._align)
+        fitted, _ = self._fitter.fit(image)
         return np.array(self._encoder.encode(fitted))
 
     def decode_classes(self, raw: np.ndarray) -> np.ndarray:
@@ -205,7 +206,7 @@ class Segmenter:
                 "the picture does not fit", came=f"{picture.dtype} {picture.shape}", allowed="uint8 (H, W, 3)"
             )
         start = time.perf_counter_ns()
-        fitted, placement = fit_image(picture, self.size_hw, self.manifest.fit, align=self._align)
+        fitted, placement = self._fitter.fit(picture)
         if is_bgr:
             fitted = cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB, dst=self._rgb)
         raw = self._encoder.encode(fitted)[np.newaxis]

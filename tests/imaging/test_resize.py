@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_deeplab.imaging.resize import LETTERBOX_VALUE, Placement, fit_image, resize_bilinear, resize_image
+from edge_deeplab.imaging.resize import (
+    LETTERBOX_VALUE,
+    PictureFitter,
+    Placement,
+    fit_image,
+    resize_bilinear,
+    resize_image,
+)
 
 FLOAT_ROUNDING = 1e-5  # a few products of float32 in 0..1
 sides = st.integers(1, 60)
@@ -157,3 +164,20 @@ def test_plan_refuses_unknown_fit_and_empty_sizes() -> None:
         Placement.plan((4, 4), (4, 4), "crop")
     with pytest.raises(ValueError, match="positive"):
         Placement.plan((0, 4), (4, 4), "stretch")
+
+
+def test_a_fitter_gives_what_fit_image_gives_and_keeps_its_memory() -> None:
+    rng = np.random.default_rng(3)
+    for fit in ("stretch", "letterbox"):
+        fitter = PictureFitter((64, 48), fit, align=4)
+        pictures = [rng.integers(0, 256, (360, 640, 3), np.uint8) for _ in range(3)]
+        first, _ = fitter.fit(pictures[0])
+        for picture in pictures:
+            fitted, placement = fitter.fit(picture)
+            expected, where = fit_image(picture, (64, 48), fit, align=4)
+            np.testing.assert_array_equal(fitted, expected)
+            assert placement == where and np.shares_memory(fitted, first)
+        other, _ = fitter.fit(rng.random((90, 70), np.float32))
+        assert other.shape == (64, 48) and other.dtype == np.float32
+    fitting = rng.integers(0, 256, (64, 48, 3), np.uint8)
+    assert PictureFitter((64, 48)).fit(fitting)[0] is fitting
