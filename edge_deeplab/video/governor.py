@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 # A decision stands on the mean over so many frames: a multiple of every `mask_every` of the ladder, because a frame
 # whose matte is carried costs less than one whose matte is new.
 WINDOW_FRAMES = 12
+WINDOW_S = 1.0  # or over so much time, where frames are rare
 # Load is the share of the budget in use. Above OVER in two windows running, or above FAR_OVER in one, quality goes down
 # to the first rung that promises GOAL; where the next better rung promises BELOW for long enough, it goes up by one.
 OVER, FAR_OVER, GOAL, BELOW = 1.0, 1.3, 0.93, 0.85
@@ -141,7 +142,8 @@ class Governor:
         """
         self.frames_by_rung[self._rung] += 1
         self._window.add(frame_ms, fps, cpu_share)
-        if self._window.frames >= WINDOW_FRAMES:
+        frames, every = self._window.frames, self.ladder[self._rung].mask_every
+        if frames >= WINDOW_FRAMES or (fps and frames >= WINDOW_S * fps and frames % every == 0):
             window, self._window = self._window, _Window()
             self._decide(window)
         return self.quality
