@@ -7,6 +7,7 @@ async with VideoJobs(options, facts, application) as jobs:
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -29,6 +30,8 @@ from edge_deeplab.serving.video_work import VideoWork, work_on
 
 if TYPE_CHECKING:
     from edge_deeplab.serving.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 VIDEOS_PATH = "/v1/videos"
 HEAD_BYTES = 12
@@ -113,6 +116,9 @@ class VideoJobs:
             except asyncio.CancelledError:
                 job.change(state=CANCELLED, error="the server was asked to stop")
                 raise
+            except Exception as error:  # the job's end must be told, and nobody waits for this task
+                logger.exception("a video ended by a fault of the server")
+                _fail(job, f"a fault of the server: {type(error).__name__}")
 
     async def _work(self, job: Job) -> None:
         import ray
@@ -125,7 +131,7 @@ class VideoJobs:
             max_pixels=int(options.max_megapixels * MEGA), max_bytes=int(options.max_store_mb * MEGA),
         )  # fmt: skip
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # its files are here
-        task = ray.remote(work_on).options(num_cpus=0, max_retries=0, max_calls=1, scheduling_strategy=here)
+        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(work_on)
         reference = task.remote(str(job.folder), work)
         try:
             async with asyncio.timeout(options.max_video_s + GRACE_S):
