@@ -6,6 +6,7 @@
 #   make bench   the comparisons in benchmarks/; makes .venv-peer, where MediaPipe lives
 #   make bench-live  speed and quality of live portrait blur beside MediaPipe's; pictures of the worst and best frames
 #                in PICTURES
+#   make soak    100,000 frames of a camera that fails now and then: does anything grow? About 12 minutes
 #   make model   the bundled model again, from its recipe; DATA=folder with data/ and models/, hours of training
 
 PYTHON := .venv/bin/python
@@ -19,7 +20,7 @@ PICTURES ?= runs/bench_live
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: demo test test-arm64 check bench bench-live model clean
+.PHONY: demo test test-arm64 check bench bench soak-live model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -80,6 +81,9 @@ bench-live: .venv/dev .venv-peer/made
 	@test -d "$(PORTRAITS)/val/images" || echo "no pictures in $(PORTRAITS)/val: quality is not measured"
 	test ! -d "$(PORTRAITS)/val/images" || $(PYTHON) benchmarks/live_quality.py .venv-peer/bin/python \
 		--data "$(PORTRAITS)" --clips "$(DATA)/clips" --pictures $(PICTURES)
+
+soak: .venv/dev
+	$(PYTHON) benchmarks/soak.py --frames 100000 --faults 2000 --gate
 
 # Every line goes on, or starts, where an earlier `make model` stopped; the last one holds the gates of the bundled model.
 # The result stays in $(RUN); copy it to edge_deeplab/assets/ when it is better than what is there.

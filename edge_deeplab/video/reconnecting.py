@@ -149,7 +149,8 @@ class ReconnectingSource(SourceLife):
     def _follow_size(self, frame: Frame) -> None:
         size_wh = (frame.bgr.shape[1], frame.bgr.shape[0])
         if size_wh != self.size_wh:
-            self._trouble.tell(f"{self._name}: gives {size_wh[0]}x{size_wh[1]} now, {_text(self.size_wh)} before")
+            line = f"{self._name}: gives {size_wh[0]}x{size_wh[1]} now, {_text(self.size_wh)} before"
+            self._trouble.tell_sometimes("size", line)
             self.size_wh = size_wh
 
     def _reopen(self, loss: DeviceError) -> None:
@@ -202,7 +203,7 @@ class _Trouble:
 
     def __init__(self, name: str, tell: Callable[[str], None], clock_s: Callable[[], float]) -> None:
         self.words = ""
-        self.tell = tell
+        self._tell = tell
         self._name, self._clock_s = name, clock_s
         self._told_s: dict[str, float] = {}
         self._began_s = self._away_s = 0.0
@@ -217,9 +218,16 @@ class _Trouble:
             self._began_s, self._is_told = now_s, False
             self._count += 1
         self.words = words
-        if now_s - self._told_s.get(words, float("-inf")) >= TOLD_AGAIN_S:
-            self._told_s[words], self._is_told = now_s, True
-            self.tell(line)
+        self._is_told |= self.tell_sometimes(words, line)
+
+    def tell_sometimes(self, what: str, line: str) -> bool:
+        """Tells the line unless one of the same kind was told within TOLD_AGAIN_S. Returns: whether it was told."""
+        now_s = self._clock_s()
+        if now_s - self._told_s.get(what, float("-inf")) < TOLD_AGAIN_S:
+            return False
+        self._told_s[what] = now_s
+        self._tell(line)
+        return True
 
     def end(self) -> None:
         if not self.words:
@@ -228,7 +236,7 @@ class _Trouble:
         self._away_s += lasted_s
         self.words = ""
         if self._is_told:
-            self.tell(f"{self._name}: is back after {_duration_text(lasted_s)}")
+            self._tell(f"{self._name}: is back after {_duration_text(lasted_s)}")
 
     def notes(self) -> list[str]:
         if not self._count:
