@@ -20,7 +20,7 @@ PICTURES ?= runs/bench_live
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: demo test test-arm64 check bench bench soak-live model clean
+.PHONY: demo test test-arm64 check bench bench-live soak model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
