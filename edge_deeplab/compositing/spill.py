@@ -8,11 +8,15 @@ take_off(picture, spill)
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from edge_deeplab.compositing.blur import push_pull
 from edge_deeplab.compositing.buffers import Buffers
+from edge_deeplab.compositing.enlarging import busy_parts, enlarged
+from edge_deeplab.compositing.regions import Rect
 
 # How far spill reaches into the person, as a share of the picture's diagonal: 22 px at 1280 x 720. The person's own
 # colour is taken from beyond it.
@@ -22,6 +26,8 @@ REACH_SHARE = 0.015
 FAINT, COLOURFUL = 8.0, 24.0
 # Longer side of the maps of what the person's and the background's colours are.
 MAP_SIDE = 160
+# Rows of a part, of those maps and of the spill: small enough to stay in a core's own cache.
+STRIP_CELLS, TAKEN_ROWS = 16, 40
 _LUMA_BGR = (0.114, 0.587, 0.299)
 
 
@@ -45,7 +51,7 @@ class SpillRemover:
         self.strength = strength
         self._buffers = Buffers()
 
-    def spill(self, picture_bgr: np.ndarray, alpha: np.ndarray, behind_bgr: np.ndarray) -> np.ndarray:
+    def spill(self, picture_bgr: np.ndarray, alpha: np.ndarray, behind_bgr: np.ndarray) -> Spill:
         """What to take off, times alpha.
 
         Args:
@@ -53,7 +59,7 @@ class SpillRemover:
             alpha: (h, w) uint8, 255 is person.
             behind_bgr: (hb, wb, 3) uint8, what the frame would show without the person, covering the same field.
 
-        Returns: (h, w, 3) int16; 0 where alpha is 0 and beyond the reach of the edge. Valid until the next call.
+        Returns: what take_off takes; valid until the next call.
         """
         height, width = alpha.shape
         factor = max(1, round(max(height, width) / MAP_SIDE))
@@ -64,43 +70,71 @@ class SpillRemover:
         colourful = np.sqrt(np.einsum("hwc,hwc->hw", old, old))
         direction = old / np.maximum(colourful, np.float32(1.0))[..., np.newaxis]
         near *= np.clip((colourful - FAINT) / (COLOURFUL - FAINT), 0.0, 1.0) * np.float32(self.strength)
-        own_along = np.einsum("hwc,hwc->hw", own, direction)
+        facts = cv2.merge((colourful, np.einsum("hwc,hwc->hw", own, direction), near))
 
-        take = self._buffers.take
-        maps = [*cv2.split(direction), colourful, colourful - own_along, near]
-        enlarged = [
-            cv2.resize(one, (width, height), dst=take(f"map/{index}", alpha.shape, np.float32)).reshape(alpha.shape)
-            for index, one in enumerate(maps)
-        ]
-        *along, colourful, above_own, near = enlarged
-        # alpha * excess = <chroma(frame), d> - (1 - alpha) * colourful - alpha * own; above_own is colourful - own.
-        share = cv2.multiply(alpha, 1 / 255, dst=take("share", alpha.shape, np.float32), dtype=cv2.CV_32F)
-        excess = cv2.multiply(share, above_own, dst=above_own).reshape(alpha.shape)
-        excess -= colourful
-        luma = cv2.cvtColor(picture_bgr, cv2.COLOR_BGR2GRAY).reshape(alpha.shape)
-        for channel, axis in enumerate(along):
-            excess += axis * cv2.subtract(picture_bgr[..., channel], luma, dtype=cv2.CV_32F).reshape(alpha.shape)
-        np.minimum(excess, np.multiply(share, colourful, out=share), out=excess)
-        np.maximum(excess, np.float32(0.0), out=excess)
-        excess *= near
-        spill = take("spill", picture_bgr.shape, np.int16)
-        for channel, axis in enumerate(along):
-            spill[..., channel] = np.rint(np.multiply(axis, excess, out=axis), out=axis)
-        return spill
+        levels = self._buffers.take("levels", picture_bgr.shape, np.int16)
+        levels.fill(0)
+        places = []
+        for cells, place in busy_parts(near > 0, alpha.shape, rows=STRIP_CELLS):
+            parts = enlarged(direction, cells, place), enlarged(facts, cells, place)
+            _fill(place.of(levels), place.of(picture_bgr), place.of(alpha), *parts)
+            places.append(place)
+        return Spill(levels, places)
 
 
-def take_off(picture: np.ndarray, spill: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Spill:
+    """By how much a person's rim leans to the colour of what was behind it, times alpha.
+
+    Attributes:
+        levels: (h, w, 3) int16; 0 where alpha is 0 and beyond the reach of the edge.
+        places: the parts of it outside of which it is 0.
+    """
+
+    levels: np.ndarray
+    places: list[Rect]
+
+
+def take_off(picture: np.ndarray, spill: Spill) -> np.ndarray:
     """Subtracts spill from a picture, in place.
 
     Args:
         picture: (H, W, 3) uint8, the person before another background.
-        spill: (h, w, 3) int16, SpillRemover.spill's, covering the same field.
+        spill: SpillRemover's, at the picture's resolution or less.
 
     Returns: picture.
     """
-    if spill.shape != picture.shape:
-        spill = cv2.resize(spill, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR).reshape(picture.shape)
-    return cv2.subtract(picture, spill, dst=picture, dtype=cv2.CV_8U)
+    busy = np.zeros(spill.levels.shape[:2], np.uint8)
+    for place in spill.places:
+        place.of(busy).fill(1)
+    for cells, place in busy_parts(busy, picture.shape[:2], rows=TAKEN_ROWS):
+        part = place.of(picture)
+        part[:] = cv2.subtract(part, enlarged(spill.levels, cells, place), dtype=cv2.CV_8U).reshape(part.shape)
+    return picture
+
+
+def _fill(
+    levels: np.ndarray, picture_bgr: np.ndarray, alpha: np.ndarray, direction: np.ndarray, facts: np.ndarray
+) -> None:
+    """One part of the spill, from the same part of all else.
+
+    Args:
+        levels: (h, w, 3) int16, written.
+        direction: (h, w, 3) float32, of the old background's chroma.
+        facts: (h, w, 3) float32: how colourful that is, the person's own chroma along it, and how much of the excess
+            is taken.
+    """
+    along, (colourful, own, taken) = cv2.split(direction), cv2.split(facts)
+    luma = cv2.cvtColor(picture_bgr, cv2.COLOR_BGR2GRAY).reshape(alpha.shape)
+    share = cv2.multiply(alpha, 1 / 255, dtype=cv2.CV_32F).reshape(alpha.shape)
+    most = share * colourful
+    excess = most - colourful - share * own
+    for plane, axis in zip(cv2.split(picture_bgr), along):
+        excess += axis * cv2.subtract(plane, luma, dtype=cv2.CV_32F).reshape(alpha.shape)
+    np.minimum(excess, most, out=excess)
+    np.maximum(excess, np.float32(0.0), out=excess)
+    excess *= taken
+    levels[:] = np.rint(cv2.merge([axis * excess for axis in along]))
 
 
 def _own_chroma(
@@ -108,9 +142,9 @@ def _own_chroma(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The person's own chroma near each cell, from beyond the reach of spill, and how near the edge is.
 
-    Returns: (h, w, 3) float32 levels; (h, w) float32, 1 at the edge and outside, 0 from `reach` cells inside on. Where
-        no person is beyond the reach nearby, as in a hand, the nearest that is gives the colour; where there is none at
-        all, nearness is 0: nothing is known to hold the rim against.
+    Returns: (h, w, 3) float32 levels; (h, w) float32, 1 at the soft edge, 0 outside of it and from `reach` cells inside
+        on. Where no person is beyond the reach nearby, as in a hand, the nearest that is gives the colour; where there
+        is none at all, nearness is 0: nothing is known to hold the rim against.
     """
     size_hw = map_wh[::-1]
     small = cv2.resize(alpha, map_wh, interpolation=cv2.INTER_AREA).reshape(size_hw)
@@ -118,18 +152,13 @@ def _own_chroma(
     if depth.max() >= 1e4:  # no background at all
         return np.zeros((*size_hw, 3), np.float32), np.zeros(size_hw, np.float32)
     inner = (depth > min(reach, 0.7 * float(depth.max()))).astype(np.float32)
-    near = np.clip(2.0 - 2.0 * depth / np.float32(reach), 0.0, 1.0)
+    near = np.clip(2.0 - 2.0 * depth / np.float32(reach), 0.0, 1.0).astype(np.float32)
+    near *= cv2.dilate((small > 0).view(np.uint8), np.ones((3, 3), np.uint8))  # beyond the soft edge nobody is left
     if not inner.any():
         return np.zeros((*size_hw, 3), np.float32), np.zeros(size_hw, np.float32)
     colours = _chroma(cv2.resize(picture_bgr, map_wh, interpolation=cv2.INTER_AREA).reshape(*size_hw, 3))
     weighted = np.dstack((colours * inner[..., np.newaxis], inner))
-    total = np.zeros_like(weighted)
-    # Three windows, each wider and far weaker than the one before: the nearest person colour wins where there is one.
-    for widening, weight in ((1.0, 1.0), (4.0, 1e-2), (16.0, 1e-4)):
-        side = 2 * max(1, round(widening * reach)) + 1
-        total += np.float32(weight) * cv2.blur(weighted, (side, side), borderType=cv2.BORDER_REFLECT)
-    total += np.float32(1e-7) * weighted.mean(axis=(0, 1))
-    return total[..., :3] / total[..., 3:], near.astype(np.float32)
+    return cv2.resize(push_pull(weighted), map_wh, interpolation=cv2.INTER_LINEAR).reshape(*size_hw, 3), near
 
 
 def _chroma(bgr: np.ndarray) -> np.ndarray:

@@ -58,20 +58,17 @@ def test_more_strength_is_more_light_of_the_backgrounds_colour():
     assert all(colour[0] == colour[1] == 60 for colour in at_edge)
 
 
-def test_the_background_is_not_written_into_and_a_small_alpha_covers_a_large_picture():
+def test_the_background_is_not_written_into():
     picture, background, alpha = scene()
     kept = background.copy()
-    small = cv2.resize(alpha, (160, 90), interpolation=cv2.INTER_AREA)
-    wrap = LightWrap(1.0)
-    result = wrap.apply(picture, background, small)
-    assert result is picture
+    assert LightWrap(1.0).apply(picture, background, alpha) is picture
     np.testing.assert_array_equal(background, kept)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (37, 53), (721, 1281)])
 def test_any_shape_passes(shape):
     picture = np.full((*shape, 3), 50, np.uint8)
-    alpha = np.full(((shape[0] + 1) // 2, (shape[1] + 1) // 2), 255, np.uint8)
+    alpha = np.full(shape, 255, np.uint8)
     np.testing.assert_array_equal(LightWrap(1.0).apply(picture.copy(), picture, alpha), picture)
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_deeplab.compositing.spill import SpillRemover, take_off
+from edge_deeplab.compositing.regions import Rect
+from edge_deeplab.compositing.spill import Spill, SpillRemover, take_off
 
 OLD_COLOURS = {
     "green": (60, 180, 40), "blue": (200, 120, 20), "red": (30, 60, 210), "yellow": (40, 200, 230),
@@ -78,14 +79,14 @@ def test_clothes_of_the_old_colour_stay():
     old = OLD_COLOURS["green"]
     frame, alpha, _ = composite(old, person_bgr=old, spilled=0.0)
     spill = SpillRemover(1.0).spill(frame, alpha, np.full((45, 80, 3), old, np.uint8))
-    assert np.abs(spill).max() <= 6  # the person's texture alone, clipped at the ends of the range
+    assert np.abs(spill.levels).max() <= 6  # the person's texture alone, clipped at the ends of the range
 
 
 def test_a_gray_background_leaves_no_spill_and_no_strength_takes_none():
     frame, alpha, _ = composite((120, 120, 120))
-    assert not SpillRemover(1.0).spill(frame, alpha, np.full((45, 80, 3), 120, np.uint8)).any()
+    assert not SpillRemover(1.0).spill(frame, alpha, np.full((45, 80, 3), 120, np.uint8)).levels.any()
     green = OLD_COLOURS["green"]
-    assert not SpillRemover(0.0).spill(composite(green)[0], alpha, np.full((45, 80, 3), green, np.uint8)).any()
+    assert not SpillRemover(0.0).spill(composite(green)[0], alpha, np.full((45, 80, 3), green, np.uint8)).levels.any()
 
 
 @given(seed=st.integers(0, 999), strength=st.floats(0, 1))
@@ -96,7 +97,7 @@ def test_it_stays_within_bounds_and_off_the_background_and_the_inner_person(seed
     alpha = np.zeros((120, 160), np.uint8)
     cv2.circle(alpha, (80, 70), 40, 255, -1)
     behind = np.full((30, 40, 3), rng.integers(0, 256, 3), np.uint8)
-    spill = SpillRemover(strength).spill(frame, alpha, behind)
+    spill = SpillRemover(strength).spill(frame, alpha, behind).levels
     assert not spill[alpha == 0].any()
     assert not spill[cv2.distanceTransform(alpha, cv2.DIST_L2, 5) > 10].any()
     chroma = behind[0, 0] - behind[0, 0] @ np.array([0.114, 0.587, 0.299])
@@ -109,11 +110,15 @@ def test_it_stays_within_bounds_and_off_the_background_and_the_inner_person(seed
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_any_frame_and_alpha_pass(shape, value):
     frame = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    spill = SpillRemover(1.0).spill(frame, np.full(shape, value, np.uint8), np.full((3, 3, 3), 90, np.uint8))
+    spill = SpillRemover(1.0).spill(frame, np.full(shape, value, np.uint8), np.full((3, 3, 3), 90, np.uint8)).levels
     assert spill.shape == frame.shape and not spill.any()
 
 
-def test_a_small_spill_is_taken_off_a_large_picture_in_place():
-    picture = np.full((40, 60, 3), 100, np.uint8)
-    assert take_off(picture, np.full((10, 15, 3), (-5, 7, 200), np.int16)) is picture
-    assert (picture == (105, 93, 0)).all()
+@pytest.mark.parametrize("size_hw", [(10, 15), (20, 30), (40, 60), (41, 67)])
+def test_a_spill_is_taken_off_a_larger_picture_in_place(size_hw):
+    picture = np.full((*size_hw, 3), 100, np.uint8)
+    spill = Spill(np.zeros((10, 15, 3), np.int16), [Rect(2, 9, 3, 12)])
+    spill.levels[2:9, 3:12] = (-5, 7, 200)
+    assert take_off(picture, spill) is picture
+    middle = picture[size_hw[0] // 2, size_hw[1] // 2]
+    assert middle.tolist() == [105, 93, 0] and picture[0, 0].tolist() == picture[-1, -1].tolist() == [100] * 3
