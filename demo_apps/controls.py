@@ -187,8 +187,8 @@ def _view_text(now: Settings) -> str:
 
 _VIEW_CONTROLS = (
     Control("before and after", ("c",), _toggled("split"), _view_text),
-    Control("border left", (",", "<", "left"), _split_moved(-SPLIT_STEP), _view_text),
-    Control("border right", (".", ">", "right"), _split_moved(+SPLIT_STEP), _view_text),
+    Control("border left", ("left", ",", "<"), _split_moved(-SPLIT_STEP), _view_text),
+    Control("border right", ("right", ".", ">"), _split_moved(+SPLIT_STEP), _view_text),
     Control("mask", ("m",), _toggled("mask"), _view_text),
     Control("as it came", ("o",), _toggled("source"), _view_text),
     Control(

@@ -99,7 +99,8 @@ def help_lines(controls: Sequence[Control]) -> list[tuple[str, str]]:
         (SNAPSHOT_KEYS, "snapshot"), (RECORD_KEYS, "record, and stop it"), (RATE_KEYS, "rate and latency"),
         (HELP_KEYS, "this help"), (STOP_KEYS, "quit"),
     )  # fmt: skip
-    return [*((_shown(one.keys), one.name) for one in controls), *((_shown(keys), what) for keys, what in own)]
+    shown = [(_shown(one.keys), one.name) for one in controls]
+    return [*shown, ("mouse", "drag the border"), *((_shown(keys), what) for keys, what in own)]
 
 
 def _shown(keys: Sequence[str]) -> str:

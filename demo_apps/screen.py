@@ -128,7 +128,7 @@ class Screen:
     def _draw_help(self, scale: float, line: int) -> None:
         """A darkened panel with a line for each key, made smaller where the picture has no room for it."""
         height, width = self._canvas.shape[:2]
-        fits = min(1.0, (height - 2 * line) / (line * (len(self._helps) + 1)))
+        fits = min(1.0, (height - 2 * line) / (line * (len(self._helps) + 1.5)))
         scale, line = scale * fits, max(1, int(line * fits))
         thickness = max(1, round(2 * scale))
 
@@ -137,7 +137,8 @@ class Screen:
 
         keys_width = max(across(keys) for keys, _ in self._helps)
         panel_width = keys_width + max(across(what) for _, what in self._helps) + 4 * line
-        panel = self._canvas[line : 2 * line + line * len(self._helps), line : min(width, line + panel_width)]
+        bottom = 2 * line + line // 2 + line * len(self._helps)
+        panel = self._canvas[line:bottom, line : min(width, line + panel_width)]
         np.copyto(panel, panel // 4)
         for row, (keys, what) in enumerate(self._helps):
             below = 2 * line + round(line * (row + 0.5))

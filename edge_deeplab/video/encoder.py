@@ -61,6 +61,7 @@ class PyavVideoSink(SinkLife):
         self._container: OutputContainer | None = None
         self._stream: Any = None
         self._sound: SoundTrack | None = None
+        self._began_s: float | None = None
         self._last_pts = -1
         self._is_finished = False
 
@@ -88,6 +89,9 @@ class PyavVideoSink(SinkLife):
                 format="yuv420p", dst_colorspace="ITU709", dst_color_range=LIMITED_RANGE,
                 dst_color_primaries=BT709, dst_color_trc=BT709,
             )  # fmt: skip
+            if self._is_recording:  # it begins when it is begun, not when the source was opened
+                self._began_s = time_s if self._began_s is None else self._began_s
+                time_s -= self._began_s
             # Two frames may not share a time stamp; a clock as fine as ours makes one tick invisible.
             self._last_pts = max(round(Fraction(time_s) / self._time_base), self._last_pts + 1)
             picture.pts, picture.time_base = self._last_pts, self._time_base

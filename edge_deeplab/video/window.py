@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -55,8 +56,10 @@ class WindowSink(SinkLife):
         self._began_s: float | None = None
         if not has_screen():  # asked first: OpenCV's Qt builds end the whole process where there is none
             raise _no_window("there is no screen", "write to a file with --output")
+        _name_fonts()
         try:
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            # GUI_NORMAL: without it Qt's builds put a toolbar above the picture and take some keys for it
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except (cv2.error, AttributeError) as error:
             raise _no_window(
                 "this OpenCV is headless, or the screen cannot be reached",
@@ -126,6 +129,12 @@ def has_screen() -> bool:
     if sys.platform.startswith("linux"):
         return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return True
+
+
+def _name_fonts() -> None:
+    """Tells Qt where a folder of fonts is; OpenCV's wheels name one that they do not bring, and Qt complains of it."""
+    if sys.platform.startswith("linux") and not Path(os.environ.get("QT_QPA_FONTDIR") or "/missing").is_dir():
+        os.environ["QT_QPA_FONTDIR"] = "/usr/share/fonts"
 
 
 def _no_window(why: str, next_step: str) -> DeviceError:

@@ -22,13 +22,13 @@ import numpy as np
 from edge_deeplab.video.fan_out import FanOut
 from edge_deeplab.video.sink import SinkOptions, open_sink
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))  # the video fails, as on a full disk; pictures are small
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # the video fails, as on a full disk; pictures are small
 noise = np.random.default_rng(0)
 folder = sys.argv[1]
 sinks = [open_sink(f"{folder}/talk.mp4", SinkOptions(is_recording=True)), open_sink(f"{folder}/pictures/")]
 with FanOut(sinks, on_lost=print) as outputs:
     for index in range(100):
-        outputs.write(noise.integers(0, 255, (96, 128, 3), np.uint8), index / 30)
+        outputs.write(noise.integers(0, 255, (48, 64, 3), np.uint8), index / 30)
 print(len(outputs.lost), "lost")
 """
 

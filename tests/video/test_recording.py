@@ -87,7 +87,7 @@ def test_a_kill_costs_no_more_than_the_last_piece(suffix, tmp_path, repository) 
 
 
 def test_by_opencv_a_kill_leaves_an_mkv_that_plays_but_for_its_last_seconds(tmp_path, repository) -> None:
-    written = killed_after(400, recorder(tmp_path / "talk.mkv", repository, encoder="opencv"))
+    written = killed_after(300, recorder(tmp_path / "talk.mkv", repository, encoder="opencv"))
     frames = played(tmp_path / "talk.unfinished.mkv")
     assert len(frames) >= written - 5 * FPS - FPS  # Matroska's clusters are 5 s long where nobody can say otherwise
 
@@ -196,3 +196,14 @@ def test_opencv_is_asked_whether_the_disk_is_full(tmp_path, monkeypatch) -> None
 def test_an_older_ffmpeg_writes_pieces_that_stay() -> None:
     assert "hybrid" in piecewise("mp4", HYBRID_SINCE)["movflags"]
     assert "hybrid" not in piecewise("mp4", (61, 1))["movflags"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_recording_begins_when_it_was_begun(suffix, tmp_path) -> None:
+    import av
+
+    with open_sink(f"{tmp_path}/talk.{suffix}", SinkOptions(encoder="pyav", is_recording=True)) as sink:
+        for index in range(30):
+            sink.write(np.zeros((48, 64, 3), np.uint8), 100 + index / FPS)
+    with av.open(f"{tmp_path}/talk.{suffix}") as container:
+        assert container.start_time == 0 and abs(container.duration / 1e6 - 1.0) < 0.05
