@@ -138,6 +138,8 @@ class Reporter:
                 f"epoch {event.epoch + 1}/{event.epochs}  loss {event.loss:.4f}  {scores}  "
                 f"{event.duration_s:.0f} s{mark}", is_final=True,
             )  # fmt: skip
+            for warning in event.warnings:
+                click.echo(f"edge-deeplab: warning: {warning}", err=True)
             return
         self._line.show(
             f"epoch {event.epoch + 1}/{event.epochs}  step {event.step}/{event.steps}  loss {event.loss:.4f}  "

@@ -33,6 +33,7 @@ from edge_deeplab.models.transfer import Weights, assign_weights, copy_weights, 
 from edge_deeplab.recipe import dump_recipe
 from edge_deeplab.training.batch_norm import measure_batch_norms, settle_batch_norms
 from edge_deeplab.training.checkpoint import Position, read_checkpoint, write_checkpoint
+from edge_deeplab.training.collapse import collapse_warning
 from edge_deeplab.training.losses import distillation_loss, segmentation_loss
 from edge_deeplab.training.run import Stage, TrainRun
 from edge_deeplab.training.teacher import Teacher
@@ -57,7 +58,10 @@ class StepEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEvent:
-    """After an epoch: the score of each validation folder, and whether their mean is the best so far."""
+    """After an epoch: the score of each validation set, and whether their mean is the best so far.
+
+    warnings: one line for each set on which the network says one class alone.
+    """
 
     epoch: int
     epochs: int
@@ -65,6 +69,7 @@ class EpochEvent:
     scores: dict[str, float]
     is_best: bool
     duration_s: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class Trainer:
 
     def _identity(self) -> str:
         """A digest of the recipe without its paths and thread count, and of the pairs' names."""
-        nowhere = ("",)
+        nowhere = (".",)
         data = dataclasses.replace(
             self.run.data, train=nowhere, validation=nowhere, backgrounds=None, unlabelled=(), workers=1
         )
@@ -307,7 +312,13 @@ class Trainer:
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
             measure_batch_norms(self.model, self._some_batches(loader, epoch, MEASURED_IMAGES))
         classes = self.run.model.classes
-        scores = {data.name: score(data, self.model.predict_on_batch, classes=classes) for data in sets}
+        scored = {data.name: score(data, self.model.predict_on_batch, classes=classes) for data in sets}
+        scores = {name: one.value for name, one in scored.items()}
+        warnings = tuple(
+            warning
+            for name, one in scored.items()
+            if (warning := collapse_warning(name, one.predicted, one.truth, self.run.labels, epoch=epoch))
+        )
         mean = float(np.mean(list(scores.values())))
         is_best = mean > self.position.best_score or stage.size_hw != self._size_of(self.position.best_epoch)
         if is_best:
@@ -319,14 +330,15 @@ class Trainer:
         line = json.dumps({
             "epoch": epoch, "step": self.position.step, "size_hw": stage.size_hw, "loss": round(loss, 5),
             "scores": {name: round(value, 5) for name, value in scores.items()}, "is_best": is_best,
-            "duration_s": round(duration_s, 1),
+            "duration_s": round(duration_s, 1), **({"warnings": warnings} if warnings else {}),
         })  # fmt: skip
         best = {"best_score": mean, "best_epoch": epoch} if is_best else {}
         self._save(epoch=epoch + 1, batch=0, metrics=(*self.position.metrics, line), **best)
         with self.metrics_path.open("a") as file:
             file.write(line + "\n")
         self.on_event(EpochEvent(
-            epoch=epoch, epochs=self.epochs, loss=loss, scores=scores, is_best=is_best, duration_s=duration_s
+            epoch=epoch, epochs=self.epochs, loss=loss, scores=scores, is_best=is_best, duration_s=duration_s,
+            warnings=warnings,
         ))  # fmt: skip
 
     def _size_of(self, epoch: int) -> tuple[int, int] | None:

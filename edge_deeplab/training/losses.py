@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from edge_deeplab.errors import RecipeError
 from edge_deeplab.labels import IGNORE
 from edge_deeplab.recipe import check, setting
 
@@ -28,6 +29,9 @@ class LossRecipe:
     dice: float = setting(0.5, low=0, help="weight of the soft Dice term; 0 switches it off")
     edge: float = setting(2.0, low=0, help="extra weight of pixels near a border between labels")
     edge_px: int = setting(3, low=1, help="half width of that band, in pixels of the network's output")
+    class_weights: tuple[float, ...] | None = setting(
+        None, low=0, help="of each class's pixels in the cross-entropy; `edge-deeplab doctor` suggests some"
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -70,9 +74,13 @@ def segmentation_loss(ops: Any, recipe: LossRecipe, classes: int) -> Callable[[A
     """A loss of (labels, logits).
 
     labels: (N, H, W) integers, IGNORE counts for nothing; logits: (N, H, W, classes) float.
+    Raises: RecipeError where recipe.class_weights are not one for each class.
     Returns, when called: a scalar, weighted cross-entropy over the pixels plus recipe.dice times
         1 - mean over pictures and classes of the soft Dice.
     """
+
+    if recipe.class_weights and len(recipe.class_weights) != classes:
+        raise RecipeError("loss.class_weights: one for each class", came=len(recipe.class_weights), allowed=classes)
 
     def loss(labels: Any, logits: Any) -> Any:
         logits = ops.cast(logits, "float32")
@@ -81,6 +89,8 @@ def segmentation_loss(ops: Any, recipe: LossRecipe, classes: int) -> Callable[[A
         truth = ops.one_hot(ops.cast(as_float, "int32"), classes)
         weights = valid * (1.0 + recipe.edge * edge_band(ops, as_float, recipe.edge_px))
         cross_entropy = -ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
+        if recipe.class_weights:
+            weights = weights * ops.sum(truth * ops.cast(recipe.class_weights, "float32"), axis=-1)
         total = ops.sum(weights * cross_entropy) / ops.maximum(ops.sum(weights), 1.0)
         if not recipe.dice:
             return total

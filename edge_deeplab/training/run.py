@@ -104,6 +104,9 @@ class TrainRun:
             raise RecipeError("stages: there is none", allowed="one or more [[stages]] with size_hw and epochs")
         if len(self.labels) != self.model.classes:
             raise RecipeError("labels: one name for each class", came=len(self.labels), allowed=self.model.classes)
+        if self.loss.class_weights and len(self.loss.class_weights) != self.model.classes:
+            raise RecipeError("loss.class_weights: one for each class", came=len(self.loss.class_weights),
+                              allowed=self.model.classes)  # fmt: skip
         if self.data.unlabelled and self.teacher.model is None:
             raise RecipeError("data.unlabelled: nothing to learn there", allowed="with a [teacher] model")
         for stage in self.stages:

@@ -36,14 +36,27 @@ def load_validation(
     return ValidationSet(name, images, labels)
 
 
+@dataclass(frozen=True)
+class Score:
+    """How good a network is on a set, and what it said.
+
+    Attributes:
+        value: 0..1: for two classes the mean over pictures of the IoU of class 1, else the mean IoU over all pixels.
+        predicted, truth: pixels of each class, void left out, (classes,) int64.
+    """
+
+    value: float
+    predicted: np.ndarray
+    truth: np.ndarray
+
+
 def score(
     data: ValidationSet, predict: Callable[[np.ndarray], np.ndarray], *, classes: int, batch_size: int = 16
-) -> float:
-    """The quality of a network on a set, 0..1.
+) -> Score:
+    """Runs a network over a set.
 
     Args:
         predict: (N, h, w, 3) float32 in 0..1 -> logits (N, h', w', classes).
-    Returns: for two classes the mean over pictures of the IoU of class 1, else the mean IoU over all pixels.
     """
     matrix, person = ConfusionMatrix(classes, ignore=IGNORE), []
     for begin in range(0, len(data.images), batch_size):
@@ -52,8 +65,8 @@ def score(
             if logits.shape[:2] != truth.shape:
                 logits = cv2.resize(logits, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
             guess = logits.argmax(axis=-1).astype(np.uint8)
+            matrix.update(guess, truth)
             if classes == 2:
                 person.append(binary_iou(guess == 1, truth == 1, truth != IGNORE))
-            else:
-                matrix.update(guess, truth)
-    return float(np.mean(person)) if classes == 2 else matrix.mean_iou()
+    value = float(np.mean(person)) if classes == 2 else matrix.mean_iou()
+    return Score(value, matrix.counts.sum(axis=0), matrix.counts.sum(axis=1))

@@ -110,3 +110,19 @@ def test_a_taught_network_still_learns_its_labels():
     taught = distillation_loss(ops, supervised, TeacherRecipe())
     alone = supervised(targets[..., 0].astype(np.int32), logits)
     assert float(taught(targets, logits)) == pytest.approx(float(alone), abs=1e-5)
+
+
+def test_class_weights_are_those_of_the_pixels_of_a_class():
+    labels = np.array([[[0, 0], [1, IGNORE]]], np.uint8)
+    logits = np.zeros((1, 2, 2, 2), np.float32)
+    logits[..., 1] = math.log(3)  # probabilities 1/4 and 3/4
+    recipe = LossRecipe(dice=0.0, edge=0.0, class_weights=(0.5, 4.0))
+    expected = (2 * 0.5 * math.log(4) + 4.0 * math.log(4 / 3)) / (2 * 0.5 + 4.0)
+    assert loss_of(recipe, labels, logits) == pytest.approx(expected, rel=1e-5)
+    even = LossRecipe(dice=0.0, edge=0.0, class_weights=(3.0, 3.0))
+    assert loss_of(even, labels, logits) == pytest.approx(loss_of(PLAIN, labels, logits), rel=1e-6)
+
+
+def test_class_weights_are_one_for_each_class():
+    with pytest.raises(RecipeError, match="one for each class; came 3; allowed: 2"):
+        segmentation_loss(keras_namespace("keras").ops, LossRecipe(class_weights=(1.0, 1.0, 1.0)), 2)

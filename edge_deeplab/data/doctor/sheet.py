@@ -133,7 +133,8 @@ table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabula
 th, td { padding: 2px 12px 2px 0; text-align: right; border-bottom: 1px solid var(--edge); }
 th:first-child, td:first-child { text-align: left; } .scroll { overflow-x: auto; }
 i { display: inline-block; width: 12px; height: 12px; margin-right: 7px; border: 1px solid var(--edge); }
-img { max-width: 100%; border: 1px solid var(--edge); } p.sheet { max-width: none; } code { font-size: 13px; overflow-wrap: anywhere; }
+img { max-width: 100%; border: 1px solid var(--edge); } p.sheet { max-width: none; }
+code { font-size: 13px; overflow-wrap: anywhere; }
 """
 
 
