@@ -17,6 +17,9 @@ CLEARLY_LARGER = 1.5
 PATIENCE = 15  # frames; half a second at 30 a second
 # Of a region's area: what of it must have been the followed person's, and what another's, to be taken for both.
 SHARED = 0.1
+# Who shares a region with the followed person and has less of it than this share of their area when last apart is
+# behind the followed one: what is left there is the followed person's own.
+HIDDEN = 1 / 3
 # A person's soft rim goes with them, as far as this share of the matte's longer side.
 RIM_SHARE = 1 / 32
 
@@ -28,7 +31,8 @@ class PersonFollower:
 
     A person is a region of the matte that is connected. Who a region was is known from what it covers of the frame
     before. Where two people touch, their region is divided: each pixel goes to whom it was nearer to, so both stay
-    apart while they do; two who touch in the first frame are one until they part.
+    apart while they do, until hardly anything of the other one is left to see; two who touch in the first frame are one
+    until they part.
     """
 
     def __init__(self) -> None:
@@ -39,6 +43,7 @@ class PersonFollower:
         self._owners: np.ndarray | None = None  # (h, w) uint8: nobody, _FOLLOWED or _OTHER
         self._missing = 0
         self._outgrown = 0
+        self._others_apart = 0  # area of the largest other one when they last shared no region
 
     def only(self, matte: np.ndarray) -> np.ndarray:
         """The matte of the followed person alone.
@@ -77,10 +82,16 @@ class PersonFollower:
         owner = np.where(mine, np.uint8(_FOLLOWED), np.uint8(_OTHER))
         owner[0] = 0
         owners = owner[regions]
-        for shared in np.flatnonzero((was_followed > SHARED * areas) & (was_other > SHARED * areas)):
+        is_shared = (was_followed > SHARED * areas) & (was_other > SHARED * areas)
+        if not is_shared.any():
+            self._others_apart = int(np.where(owner == _OTHER, areas, 0).max())
+        for shared in np.flatnonzero(is_shared):
             here = regions == shared
             to_followed, to_other = _distances(before)
-            owners[here] = np.where(to_other < to_followed, _OTHER, _FOLLOWED)[here]
+            theirs = here & (to_other < to_followed)
+            owners[here] = _FOLLOWED
+            if np.count_nonzero(theirs) >= HIDDEN * self._others_apart:
+                owners[theirs] = _OTHER
 
         followed_area = np.count_nonzero(owners == _FOLLOWED)
         if followed_area == 0:

@@ -80,6 +80,14 @@ def test_two_who_touch_stay_two():
     assert shows(apart, LEFT) and not shows(apart, RIGHT)
 
 
+def test_who_hides_behind_the_followed_person_takes_nothing_of_them():
+    follower = PersonFollower()
+    for x in range(30, 97, 3):  # a slighter person walks from the left to behind the followed one
+        followed, other = (RIGHT, 26), ((x, 75), 15)
+        only = follower.only(people(followed, other))
+    np.testing.assert_allclose(only, people((RIGHT, 26)), atol=1e-3)
+
+
 def test_who_jumps_is_found_again_at_once():
     """At a low frame rate a person may overlap with nothing of the frame before."""
     follower = PersonFollower()
