@@ -52,6 +52,7 @@ from edge_deeplab.evaluation.portrait import (
     PortraitReport,
     Truth,
     format_figure,
+    legend,
     portrait_table,
 )
 from edge_deeplab.evaluation.temporal import Flow, picture_flow
@@ -325,11 +326,7 @@ def read_size(text: str) -> tuple[int, int]:
 
 
 def print_table(console: Console, title: str, reports: Mapping[str, PortraitReport], figures: Sequence[str]) -> None:
-    console.print(title, portrait_table(reports, figures=figures), sep="\n")
-    for name in figures:
-        figure = FIGURES[name]
-        console.print(f"  {figure.title}: {figure.help}; {'more' if figure.is_better_high else 'less'} is better")
-    console.print()
+    console.print(title, portrait_table(reports, figures=figures), legend(figures), "", sep="\n")
 
 
 def main() -> None:

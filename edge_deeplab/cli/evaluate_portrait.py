@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edge_deeplab.evaluation.portrait import PortraitReport, Truth
     from edge_deeplab.evaluation.temporal import Flow
 
-PIPE_WIDTH = 160  # columns of the table where no terminal says how many it has
+PIPE_WIDTH = 120  # columns of the table where no terminal says how many it has
 GO_WITH_IT = {"models", "data", "limit", "threads", "json_file", "force"}
 """Options of `evaluate` that --portrait knows, besides its own and those of foreign models."""
 NEEDS_BACKGROUNDS = ("scenes", "frames", "seed", "scene_size")
@@ -314,13 +314,18 @@ def _flow(before: np.ndarray | None, now: np.ndarray) -> Flow | None:
 
 
 def _show(reports: dict[str, PortraitReport], *, title: str) -> None:
+    """One table each for mattes, steadiness and pictures, so that a terminal of 80 columns holds them."""
     from rich.console import Console
 
-    from edge_deeplab.evaluation.portrait import portrait_table
+    from edge_deeplab.evaluation.portrait import GROUPS, legend, portrait_table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     console.print(title)
-    console.print(portrait_table(reports))
+    for group, names in GROUPS.items():
+        known = [name for name in names if any(report.mean(name) is not None for report in reports.values())]
+        if known:
+            shown = {row: report for row, report in reports.items() if report.mean(known[0]) is not None}
+            console.print("", portrait_table(shown, figures=known, title=group), legend(known), sep="\n")
 
 
 def _as_typed(name: str) -> str:

@@ -68,6 +68,14 @@ FIGURES: dict[str, Figure] = {
 """Every figure of a frame, in the order of tables. Those of two frames stand with the later one."""
 
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "mattes": ("sad", "mse", "gradient", "connectivity", "trimap_iou", "boundary_f"),
+    "over time": ("dtssd", "flicker", "steady_iou", "change", "adjacent_iou"),
+    "pictures": ("halo", "halo_2000", "rim", "rim_2000"),
+}
+"""FIGURES by what they are of, for tables that fit a terminal."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Made:
     """What a program made of a frame.
@@ -246,6 +254,15 @@ def portrait_table(
         cells = [format_figure(name, report.mean(name)) for name in names]
         table.add_row(row, *(f"[bold]{cell}[/]" if cell == best[name] else cell for name, cell in zip(names, cells)))
     return table
+
+
+def legend(figures: Iterable[str]) -> str:
+    """What the columns mean, a line each."""
+    lines = []
+    for name in figures:
+        figure = FIGURES[name]
+        lines.append(f"  {figure.title}: {figure.help}; {'more' if figure.is_better_high else 'less'} is better")
+    return "\n".join(lines)
 
 
 def format_figure(name: str, value: float | None) -> str:

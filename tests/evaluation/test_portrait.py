@@ -13,11 +13,13 @@ from rich.console import Console
 from edge_deeplab.evaluation.halo import blend
 from edge_deeplab.evaluation.portrait import (
     FIGURES,
+    GROUPS,
     ClipScorer,
     Made,
     PortraitReport,
     Truth,
     format_figure,
+    legend,
     portrait_table,
 )
 from edge_deeplab.evaluation.temporal import picture_flow
@@ -119,6 +121,11 @@ def test_the_table_marks_the_best_and_leaves_out_what_nobody_has() -> None:
         assert f"\x1b[1m{ours}" in text and theirs in text and f"\x1b[1m{theirs}" not in text
     bare = {"ours": PortraitReport.of([score(has_truth=False)])}
     assert [column.header for column in portrait_table(bare).columns] == ["", "flicker", "steady", "change", "adjacent"]
+
+
+def test_every_figure_is_in_one_group_and_has_a_legend() -> None:
+    assert [name for names in GROUPS.values() for name in names] == list(FIGURES)
+    assert "trimap: IoU within 2 % of the diagonal of the edge; more is better" in legend(["sad", "trimap_iou"])
 
 
 def test_the_document_holds_every_frame() -> None:
