@@ -96,7 +96,7 @@ def measure(rows: Mapping[str, Row], frames: list[np.ndarray], mattes: list[np.n
 
 
 def summary(rows: Mapping[str, Row], model_ms: float) -> dict[str, dict[str, float]]:
-    """Of every row: its time, what it costs more than the defaults, also as a share of a whole frame, and its effect."""
+    """Of every row: its time, its cost over the defaults, also as a share of a whole frame, and its effect."""
     default = np.array(rows[DEFAULT].took_ms)
     whole_ms = float(np.median(default)) + model_ms
     figures = {}
