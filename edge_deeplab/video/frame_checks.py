@@ -101,7 +101,7 @@ class FrameCheck:
             return GOOD
         if now_s - self._looked_s >= self._options.look_every_s:
             self._looked_s = now_s
-            seen = zlib.crc32(np.ascontiguousarray(bgr[::ROW_STEP]))
+            seen = zlib.crc32(np.ascontiguousarray(bgr[::ROW_STEP]).data)
             if seen != self._print:
                 self._print, self._same_since_s = seen, now_s
             elif (

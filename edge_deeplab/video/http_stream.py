@@ -188,8 +188,10 @@ class _ClosingReader(io.BufferedReader):
 
 
 def _opener(url: str, wire: _Wire) -> urllib.request.OpenerDirector:
-    def connection(kind: type[http.client.HTTPConnection]) -> Any:
-        class Wired(kind):  # type: ignore[valid-type,misc]
+    def connection(kind: Any) -> Any:
+        class Wired(kind):  # type: ignore[misc]
+            sock: Any
+
             def connect(self) -> None:
                 self.timeout = max(0.001, wire.deadline_s - time.monotonic())
                 super().connect()

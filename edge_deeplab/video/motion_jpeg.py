@@ -28,7 +28,7 @@ DRAIN_S = 0.05  # a sender that never pauses must not keep us from decoding
 
 class _Picture(NamedTuple):
     bgr: np.ndarray
-    index: int  # among all that came
+    number: int  # among all that came
     at_ns: int
 
 
@@ -75,7 +75,7 @@ class MotionJpegSource(SourceLife):
             while True:
                 bgr = cv2.flip(picture.bgr, 1) if self._mirror else picture.bgr
                 time_s = (picture.at_ns - first.at_ns) / 1e9
-                yield Frame(picture.index - first.index, time_s, bgr, captured_ns=picture.at_ns)
+                yield Frame(picture.number - first.number, time_s, bgr, captured_ns=picture.at_ns)
                 if not self._is_open:
                     return
                 picture = self._read_picture()

@@ -308,7 +308,7 @@ class _Writer:
         self.rate, self.held = rate, 0
         self._source, self._mark = source, mark if source.is_live else None
         self._last: _Made | None = None
-        self._written_s = self._held_s = 0.0
+        self._written_s = self._held_s = self._time_s = 0.0
         self._whole = SteadyRate()
         self._recent, self._latency_ms = RecentRate(), RecentMedian()
         self._sink, self._run, self._on_progress = sink, run, on_progress
@@ -339,7 +339,9 @@ class _Writer:
                 frame = done.captured.frame
                 self._sink.write(done.made, frame.time_s, frame.name)
             self._count(done.captured.at_ns)
-            self._last, self._written_s = done, time.perf_counter()
+            self._time_s, self._written_s = frame.time_s, time.perf_counter()
+            if not done.captured.doubt:
+                self._last = done
             self.report_progress()
 
     def duration_s(self) -> float:
@@ -356,7 +358,7 @@ class _Writer:
         self._held_s = now_s
         picture, frame = self._last.made.copy(), self._last.captured.frame
         self._mark(picture, f"{self._source.trouble or NO_PICTURE} ({quiet_s:.0f} s)")
-        self._sink.write(picture, frame.time_s + quiet_s, frame.name)
+        self._sink.write(picture, self._time_s + quiet_s, frame.name)
         self.held += 1
         self.report_progress()
 

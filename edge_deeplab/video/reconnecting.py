@@ -83,7 +83,7 @@ class ReconnectingSource(SourceLife):
         self._inner = first
         assert first.is_live, "what is not live does not come back"
         self.size_wh, self.fps, self.media = self._inner.size_wh, self._inner.fps, self._inner.media
-        self._name = self._inner.describe().partition(" (")[0]
+        self._name = self._inner.describe().partition(" (")[0].removeprefix("live stream ")
         self._check = FrameCheck(self._options.checks)
         self._trouble = _Trouble(self._name, tell or _log, clock_s)
         self._inner_notes: dict[str, None] = {}
@@ -252,6 +252,8 @@ def _log(line: str) -> None:
 
 def _duration_text(seconds: float) -> str:
     """Seconds for a person: "0.4 s", "12 s", "10 minutes"."""
+    if seconds < 0.1:
+        return "less than 0.1 s"
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes"

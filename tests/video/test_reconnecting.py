@@ -243,7 +243,7 @@ def test_a_change_of_size_is_followed_and_told_once(camera, coded, reconnecting_
         camera.show(coded[0](index, (192, 160)))
         assert next(frames).bgr.shape == (160, 192, 3)
     assert source.size_wh == (192, 160)
-    assert lines == [f"live stream {camera.url}: gives 192x160 now, 128x96 before"]
+    assert lines == [f"{camera.url}: gives 192x160 now, 128x96 before"]
 
 
 @pytest.mark.parametrize("bad", ["grey below", "all grey", "black", "green", "half a JPEG", "damaged JPEG"])
