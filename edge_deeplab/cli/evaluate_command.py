@@ -12,7 +12,6 @@ import click
 
 from edge_deeplab.cli.data_option import DATA_HELP, SPEC, spread
 from edge_deeplab.cli.evaluate_portrait import PortraitRequest, evaluate_portrait, portrait_options
-from edge_deeplab.cli.evaluate_portrait import PortraitRequest, evaluate_portrait, portrait_options
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.progress_bar import progress_bar
 
@@ -74,7 +73,6 @@ TO_STDOUT = "-"
 @click.option("--json", "json_file", metavar="FILE", help="Also write all figures to FILE; - is stdout alone.")
 @click.option("--force", is_flag=True, help="Replace FILE when it exists.")
 @portrait_options
-@portrait_options
 @foreign_options
 def command(
     models: tuple[str, ...],
@@ -92,7 +90,6 @@ def command(
     min_mean_iou: float | None,
     json_file: str | None,
     force: bool,
-    portrait: PortraitRequest,
     portrait: PortraitRequest,
     facts: ForeignFacts,
 ) -> None:
@@ -114,11 +111,11 @@ def command(
     --scales, --flip and --window show how much more looks at a picture gain, at so many times the cost. Scale 1 is the
     model's own size, with --window the picture's; what does not fit the model is taken in windows of its size.
 
+    --output-stride 8 gives a network trained at 16 denser maps: exactly its own function on sides of k x 16 + 1, as
+    imported networks have; on other sides its maps then lie a quarter of the old stride aside, and may score less.
+
     --trimap-curve draws DeepLabv3+'s figure: mean IoU of the pixels within so many pixels of a border between labels,
     void being one. Its numbers are in --json, too.
-
-    --portrait scores what people see of a portrait: each model's matte, and what compositing at its defaults makes of
-    it, against true alpha mattes, or against scenes made of people cut out and moved over --backgrounds.
 
     --portrait scores what people see of a portrait: each model's matte, and what compositing at its defaults makes of
     it, against true alpha mattes, or against scenes made of people cut out and moved over --backgrounds.
@@ -132,12 +129,6 @@ def command(
         raise OutputError(f"{target}: exists already", next_step="choose another name, or pass --force")
     if target and not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written", came=f"no folder {target.parent}")
-    portrait.check()
-    if portrait.is_asked:
-        evaluate_portrait(
-            models, Path(data), portrait, facts, limit=limit, threads=threads, json_file=json_file, force=force
-        )
-        return
     portrait.check()
     if portrait.is_asked:
         evaluate_portrait(

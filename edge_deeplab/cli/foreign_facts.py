@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = ("none", "softmax", "sigmoid", "argmax")  # as manifest.ACTIVATIONS; a test holds them equal
 FITS = ("stretch", "letterbox")
-LABEL_SETS = ("portrait", "voc", "camvid")
+LABEL_SETS = (  # the portrait's two, and those of data.catalogue's sets; a test holds them equal
+    "portrait", "camvid", "voc", "cityscapes", "ade20k", "context59", "context60", "loveda", "potsdam",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +102,15 @@ def read_labels(text: str) -> tuple[str, ...]:
 
     Raises: UsageError when that gives no name, or one twice.
     """
-    from edge_deeplab import labels as known
     from edge_deeplab.errors import UsageError
+    from edge_deeplab.labels import PORTRAIT
 
     if text in LABEL_SETS:
-        named: tuple[str, ...] = getattr(known, text.upper())
-        return named
+        if text == "portrait":
+            return PORTRAIT
+        from edge_deeplab.data.catalogue import CATALOGUE
+
+        return CATALOGUE[text].labels
     path = Path(text)
     if "," not in text and path.is_file():
         try:
