@@ -206,7 +206,7 @@ class PortraitCompositor:
         if spill is not None:
             take_off(picture, spill)
         if options.light_wrap > 0.0:
-            self._wrap.apply(picture, background, self._alpha)
+            self._wrap.apply(picture, background, self.alpha)
 
     def _behind(self, low_bgr: np.ndarray, edge_alpha: np.ndarray) -> np.ndarray:
         """(h, w, 3) uint8, small: the frame's own background near the person, where it is hidden too."""

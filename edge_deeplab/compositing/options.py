@@ -68,9 +68,11 @@ class CompositingOptions:
 
     background: Background | None = None
     strength: float = setting(0.5, low=0.0, high=1.0, help="blur of the background, 0 (none) to 1")
-    blur_style: BlurStyle = setting("soft", help="soft, or lens: out of focus as a camera's lens shows it")
-    aperture: Aperture = setting("disc", help="shape of a point of light in the lens style")
-    highlights: float = setting(0.5, low=0.0, high=1.0, help="how far lights stand out in the lens style, 0 to 1")
+    blur_style: BlurStyle = setting(
+        "soft", help="soft, or lens: out of focus as a camera's lens shows it, lights as discs"
+    )
+    aperture: Aperture = setting("disc", help="in the lens style, the shape of a light that is out of focus")
+    highlights: float = setting(0.5, low=0.0, high=1.0, help="in the lens style, how far lights stand out, 0 to 1")
     smoothing: float = setting(0.7, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95")
     keeps_held: bool = setting(True, help="keep what the person holds or wears, where the model half sees it")
     people: People = setting("all", help="all, or largest: one person alone, and the same one from frame to frame")
@@ -80,10 +82,13 @@ class CompositingOptions:
     refines_edges: bool = setting(True, help="draw the person's edge to the picture's own edges")
     cleans_edges: bool = setting(True, help="take the old background out of the edge before another one")
     despill: float = setting(
-        0.0, low=0.0, high=1.0, help="how much of the old background's colour is taken off the person, 0 (none) to 1"
+        0.0,
+        low=0.0,
+        high=1.0,
+        help="before another background, how much of the old one's colour is taken off the person, 0 to 1",
     )
     light_wrap: float = setting(
-        0.0, low=0.0, high=1.0, help="how much of another background's light falls around the person, 0 (none) to 1"
+        0.0, low=0.0, high=1.0, help="before another background, how much of its light falls around the person, 0 to 1"
     )
     edge_softness: float = setting(0.4, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
     edge_level: float = setting(
