@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from soak_camera import FAULTS
 
 from edge_deeplab.demo_apps.live import LiveReport
 from edge_deeplab.demo_apps.options import LiveOptions, PortraitOptions
@@ -93,9 +94,17 @@ class Verdict:
         return found
 
 
-def judge(samples: list[Sample]) -> Verdict:
-    """Compares the first part after the warm-up with the last. Raises DeviceError for too few samples."""
-    steady = samples[round(WARM_UP * len(samples)) :]
+def judge(samples: list[Sample], *, warm_up_frames: int = 0) -> Verdict:
+    """Compares the first part after the warm-up with the last.
+
+    Args:
+        samples: in order.
+        warm_up_frames: the warm-up is no shorter: each fault comes once, and each size gets its buffers.
+
+    Raises: DeviceError for too few samples.
+    """
+    begins = max(warm_up_frames, WARM_UP * samples[-1].frame) if samples else 0
+    steady = [sample for sample in samples if sample.frame >= begins]
     size = max(3, len(steady) // PARTS)
     if len(steady) < 2 * size:
         raise DeviceError("the run was too short to judge", came=f"{len(samples)} samples", next_step="more --frames")
@@ -200,7 +209,7 @@ def main() -> None:
         report, samples = soak(
             address, arguments.frames, model=arguments.model, threads=arguments.threads, tell=_show
         )  # fmt: skip
-    verdict, run = judge(samples), report.pipeline
+    verdict, run = judge(samples, warm_up_frames=len(FAULTS) * arguments.faults), report.pipeline
     faults = verdict.faults(memory_mib=arguments.memory_mib, latency=arguments.latency_ratio)
     host = describe_host()
 
