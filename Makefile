@@ -2,6 +2,7 @@
 #   make demo    a blurred video of a moving picture, a contact sheet and a timing table, under demo/
 #   make test    the tests
 #   make test-arm64  the bundled model on 64-bit Arm, by qemu, against this machine; makes .arm64 (mmdebstrap, qemu-user)
+#   make test-window the live window on a virtual screen, keys pressed; makes .venv-window (wants Xvfb, xdotool)
 #   make check   style, types, floors between the folders, contents of the wheel
 #   make bench   the comparisons in benchmarks/; makes .venv-peer, where MediaPipe lives
 #   make bench-live  speed and quality of live portrait blur beside MediaPipe's; pictures of the worst and best frames
@@ -20,7 +21,7 @@ PICTURES ?= runs/bench_live
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: demo test test-arm64 check bench bench-live soak model clean
+.PHONY: demo test test-arm64 test-window check bench bench-live soak model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -50,6 +51,16 @@ test: .venv/dev
 
 test-arm64: .venv/dev .arm64/made
 	$(PYTHON) -m pytest -q tests/arm64
+
+# OpenCV with windows, as the extra `device` brings it; it and the headless one of .venv both bring cv2.
+.venv-window/made: pyproject.toml constraints/constraints.txt
+	$(SYSTEM_PYTHON) -m venv .venv-window
+	.venv-window/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/constraints.txt \
+		--editable '.[device,media]'
+	@touch $@
+
+test-window: .venv/dev .venv-window/made
+	$(PYTHON) -m pytest -q tests/window
 
 # import-linter and mypy do not follow the folders that setuptools maps into the package, so they read an installed copy.
 check: .venv/dev
