@@ -33,6 +33,8 @@ CAP_VIDEO_CAPTURE, CAP_VIDEO_CAPTURE_MPLANE, CAP_DEVICE_CAPS = 0x1, 0x1000, 0x80
 MJPG_FROM_HEIGHT = 720  # USB 2 carries 720p raw at no more than 10 fps; as motion JPEG at 30 and more
 READ_TIMEOUT_MS = 5000
 PROBED_INDICES = 5  # where the system does not list its cameras
+UNREAD_FRAMES = 2  # after so many frames' time without a read, what the driver holds is old
+USUAL_FPS = 30.0  # of a camera that does not say
 FAILED_READS = 5  # cheap cameras lose single frames to USB noise; so many in a row and the camera is gone
 
 
@@ -102,6 +104,7 @@ class CameraSource(SourceLife):
     """
 
     is_live = True
+    may_pause = True
 
     def __init__(
         self,
@@ -173,8 +176,16 @@ class CameraSource(SourceLife):
                     raise DeviceError(
                         f"camera {self._spec} went away after {index} frames", next_step="is it plugged in?"
                     )
+            if self._is_left_unread(at_ns):
+                with quiet_opencv():
+                    self._capture.grab()  # the driver kept the first picture that came since, an old one by now
             is_read, bgr = self._read()
             at_ns = time.perf_counter_ns()
+
+    def _is_left_unread(self, since_ns: int) -> bool:
+        """Whether more than two frames' time has passed since the last read."""
+        rate = float(self.fps or USUAL_FPS)
+        return (time.perf_counter_ns() - since_ns) * rate > UNREAD_FRAMES * 1e9
 
     def _release(self) -> None:
         self._capture.release()

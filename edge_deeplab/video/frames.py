@@ -99,6 +99,18 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class CanPause(Protocol):
+    """A source that says whether it may be left unread for a while.
+
+    Attributes:
+        may_pause: live, what was not read in time is gone, and the next frame is new; so a program that wants few
+            frames need not pay for the others. Not so where frames build on one another, as in a compressed stream.
+    """
+
+    may_pause: bool
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Where frames go. Made by `open_sink`; used from one thread.
 

@@ -29,7 +29,7 @@ WINDOWS_BELOW = 5
 MOST_WINDOWS_BELOW = 160
 # Below this load a step up is tried whatever is promised: the promise may rest on one bad moment.
 PLENTY = 0.5
-MOST_INTERVAL_S = 1.0
+MOST_INTERVAL_S = 0.75  # the pipeline takes a whole second without a picture for a fault
 # Of the programs measured the whole cost between 0.2 and 1.5 times as much per rung, in logarithms, as the ladder says.
 ELASTICITY_RANGE = (0.2, 1.5)
 

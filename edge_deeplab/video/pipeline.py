@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_deeplab.errors import DeviceError
-from edge_deeplab.video.frames import Frame, Sink, Source
+from edge_deeplab.video.frames import CanPause, Frame, Sink, Source
 from edge_deeplab.video.mailbox import Mailbox, MailboxEmpty, MailboxEnded, NewestMailbox, OrderedMailbox
 from edge_deeplab.video.timing import RecentMedian, RecentRate, StageClock, StageTiming, SteadyRate
 
@@ -142,7 +142,8 @@ def run_pipeline(
         on_progress: called in the caller's thread, at most every PROGRESS_EVERY_S seconds, and at the end.
         inner_stages: of a single `process`, as Stage.inner_ms.
         least_interval_s: called before a frame is taken for processing: the seconds that shall lie between two of them.
-            Live, the frames that come meanwhile are dropped; a file is processed no faster.
+            Live, the frames that come meanwhile are dropped, and not even read where the source may_pause; a file is
+            processed no faster.
         mark: writes a few words over a picture, in place. With it, a live source that gives nothing new has the last
             picture written again, with the words and the seconds on it, so that windows and cameras stay alive.
         warmup_frames: how many first frames the latencies and the rate tell apart.
@@ -194,6 +195,8 @@ class _Run:
         between: list[Mailbox[_Made]] = [OrderedMailbox(capacity=1) for _ in stages[1:]]
         self._boxes: tuple[Mailbox[Any], ...] = (self.to_process, *between, self.to_write)
         self._source, self._least_interval_s = source, least_interval_s
+        # Where no frame grows old unread: those that nobody will see are not even decoded.
+        self._pauses_capture = isinstance(source, CanPause) and source.is_live and source.may_pause
         self._taken_s = float("-inf")
         self._skipped = 0
         self._error_lock = threading.Lock()
@@ -249,6 +252,8 @@ class _Run:
     def _capture(self) -> None:
         frames, following = iter(self._source), 0
         while not self.stop.is_set():
+            if self._pauses_capture:
+                self._keep_interval()
             started_ns = time.perf_counter_ns()
             try:
                 frame = next(frames)
@@ -267,7 +272,7 @@ class _Run:
         is_first = place == 0
         while True:
             try:
-                if is_first:
+                if is_first and not self._pauses_capture:
                     self._keep_interval()
                 if self._source.is_live:  # a frame taken now would only grow old before the next stage takes it
                     behind.wait_for_room()

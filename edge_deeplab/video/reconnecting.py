@@ -82,6 +82,7 @@ class ReconnectingSource(SourceLife):
         self._open_again = open_again
         self._inner = first
         assert first.is_live, "what is not live does not come back"
+        self.may_pause = first.may_pause
         self.size_wh, self.fps, self.media = self._inner.size_wh, self._inner.fps, self._inner.media
         self._name = self._inner.describe().partition(" (")[0].removeprefix("live stream ")
         self._check = FrameCheck(self._options.checks)

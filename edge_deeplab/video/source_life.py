@@ -29,6 +29,7 @@ class SourceLife:
     size_wh: tuple[int, int] = (0, 0)
     frame_count: int | None = None
     trouble = ""
+    may_pause = False
 
     def __init__(self) -> None:
         self.media = MediaFacts()

@@ -90,7 +90,7 @@ class SyntheticSource(SourceLife):
         self._picture = cv2.cvtColor(_load(picture), cv2.COLOR_RGB2BGR)
         self._fitted, self._fitted_to_picture = _fit(self._picture, size_wh)
         self.size_wh, self.fps, self.frame_count = size_wh, fps, frame_count
-        self.is_live = frame_count is None
+        self.is_live = self.may_pause = frame_count is None
         self.media = MediaFacts(fps=fps)
         # A random phase for each pair of tremor frequency and axis.
         self._phases = np.random.default_rng(self._motion.seed).uniform(0, 2 * np.pi, (2, len(SHAKE_HZ)))
@@ -134,6 +134,9 @@ class SyntheticSource(SourceLife):
         while self.frame_count is None or index < self.frame_count:
             time_s = float(index / self.fps)
             if self.is_live:
+                late = int((time.perf_counter() - began_s) * self.fps)
+                if late > index + 1:  # nobody looked for more than a frame: what would have been shown is gone
+                    index, time_s = late, float(late / self.fps)
                 time.sleep(max(0.0, began_s + time_s - time.perf_counter()))
             yield Frame(index, time_s, self._render(self.view(index)))
             index += 1

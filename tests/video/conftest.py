@@ -174,7 +174,7 @@ class RecordedCapture:
 
     def __init__(self, *, size_wh=(64, 48), fps=30.0, gives=10**9, is_open=True, fails_at=()) -> None:
         self.asked: list[tuple[int, float]] = []
-        self.is_released = False
+        self.is_released, self.grabbed = False, 0
         self._size_wh, self._fps, self._left, self._is_open = size_wh, fps, gives, is_open
         self._fails_at, self._reads = set(fails_at), 0
 
@@ -199,6 +199,10 @@ class RecordedCapture:
             return False, None
         self._left -= 1
         return True, coded_frame(self._reads % 256, self._size_wh)
+
+    def grab(self) -> bool:
+        self.grabbed += 1
+        return True
 
     def release(self) -> None:
         self.is_released = True

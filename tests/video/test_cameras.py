@@ -100,6 +100,18 @@ def test_a_recording_keeps_the_times_of_the_clock(recorded_capture, tmp_path) ->
         assert [frame.time_s for frame in written] == pytest.approx(times_s, abs=1.5 / 90000)  # rounding, and one tick
 
 
+def test_a_camera_left_unread_gives_no_old_picture(recorded_capture, monkeypatch) -> None:
+    capture = recorded_capture(fps=30.0)
+    clock_ns = [0]
+    monkeypatch.setattr(cameras.time, "perf_counter_ns", lambda: clock_ns[0])
+    frames = iter(CameraSource("0", open_capture=capture))
+    next(frames)
+    for pause_ms, grabbed in ((0, 0), (30, 0), (60, 0), (70, 1), (500, 2), (0, 2)):
+        clock_ns[0] += pause_ms * 10**6
+        next(frames)
+        assert capture.grabbed == grabbed
+
+
 def test_mirror_turns_left_to_right(recorded_capture) -> None:
     plain = next(iter(CameraSource("0", open_capture=recorded_capture()))).bgr
     mirrored = next(iter(CameraSource("0", mirror=True, open_capture=recorded_capture()))).bgr

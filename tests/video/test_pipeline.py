@@ -166,6 +166,29 @@ def test_an_interval_is_kept_and_a_file_loses_nothing_by_it() -> None:
     assert report.duration_s >= 18 * 0.002
 
 
+def test_live_frames_that_nobody_will_see_are_not_read_where_the_source_allows() -> None:
+    """Ten intervals are kept; what is read is what is shown, but where frames build on one another."""
+    for may_pause in (True, False):
+        stop, read = threading.Event(), []
+
+        def gate(index: int, read: list[int] = read) -> None:
+            read.append(index)
+            time.sleep(0.0005)
+
+        source = CountingSource(10**9, is_live=True, gate=gate)
+        source.may_pause = may_pause  # type: ignore[attr-defined]
+        written: list[int] = []
+
+        def on_write(index: int, written: list[int] = written, stop: threading.Event = stop) -> None:
+            written.append(index)
+            if len(written) == 10:
+                stop.set()
+
+        sink = RememberingSink(on_write)
+        run_pipeline(source, hand_on, sink, stop=stop, least_interval_s=lambda: 0.01)
+        assert (len(read) <= len(written) + 2) == may_pause
+
+
 def test_a_stop_ends_the_wait_of_an_interval() -> None:
     stop, started_s = threading.Event(), time.monotonic()
     sink = RememberingSink(lambda index: stop.set())
