@@ -41,17 +41,17 @@ class SoakCamera:
         self._fps, self._faults_every = fps, faults_every
         with SyntheticSource(size_wh=size_wh, fps=Fraction(30), frame_count=FRAMES) as source:
             frames = [frame.bgr for frame in source]
-        self._parts = [_part(_jpeg(frame)) for frame in frames]
+        self._parts = [part_of(encoded(frame)) for frame in frames]
         small_wh = (size_wh[0] * 3 // 4, size_wh[1])
-        self._resized = [_part(_jpeg(cv2.resize(frame, small_wh))) for frame in frames]
-        jpeg, grey = _jpeg(frames[0]), frames[0].copy()
+        self._resized = [part_of(encoded(cv2.resize(frame, small_wh))) for frame in frames]
+        jpeg, grey = encoded(frames[0]), frames[0].copy()
         middle = jpeg.index(b"\xff\xda") + 40
         grey[size_wh[1] // 3 :] = 128
         self._bad = {
-            "damaged": _part(jpeg[:middle] + b"\xff\x8b" * 8 + jpeg[middle + 16 :]),
-            "truncated": _part(jpeg[: len(jpeg) // 2]),
-            "grey": _part(_jpeg(grey)),
-            "black": _part(_jpeg(np.zeros_like(grey))),
+            "damaged": part_of(jpeg[:middle] + b"\xff\x8b" * 8 + jpeg[middle + 16 :]),
+            "truncated": part_of(jpeg[: len(jpeg) // 2]),
+            "grey": part_of(encoded(grey)),
+            "black": part_of(encoded(np.zeros_like(grey))),
         }
         self._fault = itertools.cycle(FAULTS)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -93,11 +93,13 @@ class SoakCamera:
         return ""
 
 
-def _jpeg(bgr: np.ndarray) -> bytes:
+def encoded(bgr: np.ndarray) -> bytes:
+    """A frame as JPEG."""
     return cv2.imencode(".jpg", bgr)[1].tobytes()
 
 
-def _part(jpeg: bytes) -> bytes:
+def part_of(jpeg: bytes) -> bytes:
+    """A JPEG as the next part of the answer that HEAD begins."""
     return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(jpeg), jpeg)
 
 
