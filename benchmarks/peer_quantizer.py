@@ -24,13 +24,12 @@ from rich.table import Table
 
 from edge_deeplab.calibration.artifact import CalibrationSet
 from edge_deeplab.calibration.calibrators import NAMES, Calibrator
-from edge_deeplab.cli.data_option import spread
 from edge_deeplab.cli.evaluate_command import PERSON, score_pairs
 from edge_deeplab.cli.foreign_facts import ForeignFacts
 from edge_deeplab.cli.predictors import open_predictor
 from edge_deeplab.cli.progress_bar import progress_bar
 from edge_deeplab.cli.tensorflow_start import quiet_native_stderr, start_tensorflow
-from edge_deeplab.data.pairs import PairsFolder
+from edge_deeplab.data.pairs import PairsFolder, spread
 from edge_deeplab.errors import EdgeDeepLabError, OutputError
 from edge_deeplab.evaluation.inference import Look
 from edge_deeplab.evaluation.runner import FIGURES, EvaluationReport

@@ -152,8 +152,8 @@ def source_name(spec: str, *, taken: list[str]) -> str:
 
 def _data_set(spec: str, taken: list[str], limit: int | None) -> SourceOfPictures:
     from edge_deeplab.calibration.sampling import Picture
-    from edge_deeplab.cli.data_option import spread
     from edge_deeplab.data.catalogue import open_data
+    from edge_deeplab.data.pairs import spread
 
     data = open_data(spec, role="train")
     name, pairs = source_name(data.name, taken=taken), spread(data.pairs, limit)

@@ -10,21 +10,8 @@ The signs are explained once, in `edge-deeplab doctor --help`; no picture librar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edge_deeplab.data.pairs import LabelledPicture
-
 SPEC = "[NAME:]FOLDER[@SPLIT]"  # as data.catalogue.SPEC; a test holds them equal
 DATA_HELP = (
     "A folder with images/ and masks/ of the same names, or a data set in its owners' layout (CamVid, VOC, Cityscapes, "
     "ADE20K ...; see `edge-deeplab doctor --list`)."
 )
-
-
-def spread(pairs: Sequence[LabelledPicture], limit: int | None) -> tuple[LabelledPicture, ...]:
-    """At most `limit` pairs, evenly spaced, so that every source in a sorted folder has its share."""
-    if limit is None or limit >= len(pairs):
-        return tuple(pairs)
-    return tuple(pairs[index * len(pairs) // limit] for index in range(limit))

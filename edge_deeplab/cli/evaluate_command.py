@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_deeplab.cli.data_option import DATA_HELP, SPEC, spread
+from edge_deeplab.cli.data_option import DATA_HELP, SPEC
 from edge_deeplab.cli.evaluate_portrait import PortraitRequest, evaluate_portrait, portrait_options
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 from edge_deeplab.cli.progress_bar import progress_bar
@@ -122,6 +122,7 @@ def command(
     """
     from edge_deeplab.cli.predictors import open_predictor, refuse_idle_facts
     from edge_deeplab.data.catalogue import open_data
+    from edge_deeplab.data.pairs import spread
     from edge_deeplab.errors import OutputError
 
     target = Path(json_file) if json_file and json_file != TO_STDOUT else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_deeplab.cli.calibrator_option import calibrator_option
-from edge_deeplab.cli.data_option import DATA_HELP, SPEC, spread
+from edge_deeplab.cli.data_option import DATA_HELP, SPEC
 from edge_deeplab.cli.evaluate_command import CLASSES, PERSON, PIPE_WIDTH, TO_STDOUT
 from edge_deeplab.cli.foreign_facts import ForeignFacts, foreign_options
 
@@ -87,6 +87,7 @@ def command(
     from edge_deeplab.cli.report_scoring import Scorer, ended_by_sigterm, run_calibrators, run_layers, run_stages
     from edge_deeplab.cli.report_stages import Gates, StageLine
     from edge_deeplab.data.catalogue import open_data
+    from edge_deeplab.data.pairs import spread
 
     target = Path(json_file) if json_file and json_file != TO_STDOUT else None
     for file in (target, html_file):

@@ -222,8 +222,15 @@ class ColourLabelling:
     def survey(self, path: Path) -> Stored:
         """As Labelling.survey."""
         packed = self.stored(path)
-        values, counts = np.unique(packed, return_counts=True)
-        return Stored((packed.shape[0], packed.shape[1]), values, counts)
+        known = [red << 16 | green << 8 | blue for (red, green, blue), _ in self.colours]
+        counts = {value: int(np.count_nonzero(packed == value)) for value in known}
+        if sum(counts.values()) < packed.size:  # sorting all of a tile takes seconds, so only what is left is sorted
+            rest, times = np.unique(packed[_colour_table(self.colours)[packed] == NO_MEANING], return_counts=True)
+            counts.update(zip(rest.tolist(), times.tolist()))
+        values = np.array(sorted(value for value, count in counts.items() if count), np.int64)
+        return Stored(
+            (packed.shape[0], packed.shape[1]), values, np.array([counts[int(value)] for value in values], np.int64)
+        )
 
     def meaning(self, values: np.ndarray, *, classes: int) -> np.ndarray:
         """As Labelling.meaning."""
@@ -237,8 +244,11 @@ class ColourLabelling:
 
 def pack_colours(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB -> (H, W) int32, 65536 R + 256 G + B."""
-    red, green, blue = (image[..., channel].astype(np.int32) for channel in range(3))
-    return red << 16 | green << 8 | blue
+    packed = image[..., 0].astype(np.int32)
+    for channel in (1, 2):  # in place: a tile of 36 megapixels is 144 MB
+        packed <<= 8
+        packed |= image[..., channel]
+    return packed
 
 
 @functools.cache

@@ -6,9 +6,10 @@ image, mask = folder.pairs[0].read()
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from edge_deeplab.labels import IGNORE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SHOWN = 5
+P = TypeVar("P")
 
 
 class LabelledPicture(Protocol):
@@ -121,6 +123,13 @@ def match(
         without_mask=tuple(name for name in names if name in images and name not in masks),
         without_picture=tuple(name for name in names if name not in images),
     )
+
+
+def spread(pairs: Sequence[P], limit: int | None) -> tuple[P, ...]:
+    """At most `limit` of them, evenly spaced, so that every source in a sorted folder has its share."""
+    if limit is None or limit >= len(pairs):
+        return tuple(pairs)
+    return tuple(pairs[index * len(pairs) // limit] for index in range(limit))
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...], *, ending: str = "") -> dict[str, Path]:

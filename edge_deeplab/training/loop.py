@@ -22,7 +22,7 @@ import numpy as np
 
 from edge_deeplab.data.catalogue import OpenedData, Role, open_data
 from edge_deeplab.data.loader import PairLoader
-from edge_deeplab.data.pairs import LabelledPicture, Pair, list_images
+from edge_deeplab.data.pairs import LabelledPicture, Pair, list_images, spread
 from edge_deeplab.errors import InputError, OutputError, RecipeError
 from edge_deeplab.labels import find_person
 from edge_deeplab.manifest import Manifest
@@ -112,7 +112,10 @@ class Trainer:
             images = list_images(root)
             self.pairs += [Pair(path.stem, path, None) for path in images]
             self.trained_on[root.name] += len(images)
-        self.validation_pairs = {data.name: data.pairs for data in self._open(run.data.validation, role="evaluate")}
+        self.validation_pairs = {
+            data.name: spread(data.pairs, run.data.validation_limit)
+            for data in self._open(run.data.validation, role="evaluate")
+        }
         if len(self.validation_pairs) != len(run.data.validation):
             raise RecipeError("data.validation: two data sets of one name", came=", ".join(run.data.validation))
         self.backgrounds = list_images(run.data.backgrounds) if run.data.backgrounds else ()

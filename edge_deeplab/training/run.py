@@ -23,6 +23,9 @@ class TrainData:
 
     train: tuple[str, ...] = setting(help=f"data sets to learn from, each {SPEC}; see data/catalogue.py")
     validation: tuple[str, ...] = setting(help=f"data sets that choose the best epoch, each {SPEC}")
+    validation_limit: int | None = setting(
+        None, low=1, help="pairs of each of them, evenly spread; they are held in memory"
+    )
     backgrounds: Path | None = setting(None, help="folder of pictures without foreground, to paste on")
     unlabelled: tuple[Path, ...] = setting((), help="folders of pictures without masks, learnt from the teacher alone")
     terms: str = setting("", help="under which terms the pictures stand; goes into the manifest")

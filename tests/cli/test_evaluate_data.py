@@ -158,6 +158,9 @@ def test_a_recipe_names_a_set_its_splits_and_its_classes(shared: Path, tmp_path:
     trainer = Trainer(recipe, tmp_path / "run")
     assert trainer.trained_on == {"camvid train": 367}
     assert {name: len(pairs) for name, pairs in trainer.validation_pairs.items()} == {"camvid val": 101}
+    short = RECIPE.replace("[model]", "validation_limit = 10\n[model]")
+    few = Trainer(parse_recipe(short, TrainRun, variables={"DATA": shared / "data/camvid"}), tmp_path / "run")
+    assert [len(pairs) for pairs in few.validation_pairs.values()] == [10]
     voc = RECIPE.replace("camvid:${DATA}@train", f"{shared / 'data/voc2012_small'}@train")
     with pytest.raises(DataError, match="voc has 21 classes; came 11 of the recipe's labels"):
         Trainer(parse_recipe(voc, TrainRun, variables={"DATA": shared / "data/camvid"}), tmp_path / "run")

@@ -169,6 +169,12 @@ def test_hash_alone_does_not_make_a_duplicate() -> None:
     assert near_duplicates([Print.of(dark), None, Print.of(dark)]) == [[0, 2]]
 
 
+def test_many_copies_are_one_group_and_quick() -> None:
+    """All pairs of 20,000 copies would be 200 million."""
+    one, other = Print.of(scene(0)), Print.of(scene(1))
+    assert near_duplicates([one, other, *[one] * 20_000]) == [[0, *range(2, 20_002)]]
+
+
 def test_bits_are_counted_alike_by_both_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
     words = np.random.default_rng(0).integers(0, 1 << 63, (5, 7)).astype(np.uint64)
     expected = np.array([[int(word).bit_count() for word in row] for row in words])

@@ -58,8 +58,13 @@ def near_duplicates(prints: Sequence[Print | None]) -> list[list[int]]:
 
     Each is compared with each: 20,000 pictures take seconds, 100,000 a minute or two. None is a picture to leave out.
     """
-    at = np.array([index for index, one in enumerate(prints) if one is not None], np.intp)
-    known = [one for one in prints if one is not None]
+    # the very same print again is set aside first, so that a folder of copies is no matter of every pair
+    same: dict[tuple[int, bytes], list[int]] = {}
+    for index, one in enumerate(prints):
+        if one is not None:
+            same.setdefault((one.bits, one.thumbnail.tobytes()), []).append(index)
+    members = list(same.values())
+    known = [print_ for print_ in (prints[indices[0]] for indices in members) if print_ is not None]
     hashes = np.array([one.bits for one in known], np.uint64)
     leader = list(range(len(known)))
 
@@ -77,8 +82,8 @@ def near_duplicates(prints: Sequence[Print | None]) -> list[list[int]]:
                 leader[max(lead(row), lead(column))] = min(lead(row), lead(column))
     groups: dict[int, list[int]] = {}
     for index in range(len(known)):
-        groups.setdefault(lead(index), []).append(int(at[index]))
-    return [group for group in groups.values() if len(group) > 1]
+        groups.setdefault(lead(index), []).extend(members[index])
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
 def _ones(words: np.ndarray) -> np.ndarray:

@@ -16,13 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from edge_deeplab.data.catalogue import OpenedData
 from edge_deeplab.data.doctor.census import Census
 from edge_deeplab.data.doctor.examine import Facts, examine
 from edge_deeplab.data.doctor.findings import Context, Finding, find, find_missing, infer_classes
-from edge_deeplab.data.pairs import Pair
+from edge_deeplab.data.pairs import Pair, spread
 from edge_deeplab.errors import DataError
 from edge_deeplab.labels import PORTRAIT
 
@@ -116,7 +114,7 @@ def diagnose(
             next_step="examine them one by one",
         )  # fmt: skip
     listings = {one.name: one.listing for one in data}
-    chosen = {name: _spread(listing.pairs, limit) for name, listing in listings.items()}
+    chosen = {name: spread(listing.pairs, limit) for name, listing in listings.items()}
     missing = tuple(find_missing(listings))
     if not any(chosen.values()) and not missing:
         raise DataError(f"{', '.join(str(one.root) for one in data)}: holds no pairs", allowed=data[0].data_set.layout)
@@ -139,12 +137,6 @@ def diagnose(
         data=tuple(data), labels=labels, censuses=censuses, findings=(*missing, *find(facts, context)),
         facts=tuple(facts),
     )  # fmt: skip
-
-
-def _spread(pairs: Sequence[Pair], limit: int | None) -> Sequence[Pair]:
-    if limit is None or limit >= len(pairs):
-        return pairs
-    return [pairs[int(index)] for index in np.linspace(0, len(pairs) - 1, limit)]
 
 
 def _examined(tasks: Iterable[tuple[Pair, str]], workers: int) -> Iterator[Facts]:
