@@ -14,6 +14,7 @@ import http.client
 import io
 import select
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from edge_deeplab.errors import DeviceError
 
 READ_BYTES = 64 * 1024
+CLOSING_POLL_S = 0.1
 USER_AGENT = "edge-deeplab"
 
 
@@ -33,6 +35,7 @@ class HttpStream:
     Args:
         url: http or https; a user name and password in it are used to log in, and shown nowhere.
         timeout_s: for connecting, redirects, log-in and the headers together.
+        closing: once set, whatever is waited for ends, as cut() does, while nobody has the stream yet to cut it.
 
     Attributes:
         content_type: without its parameters, in small letters.
@@ -41,9 +44,9 @@ class HttpStream:
     Raises: DeviceError in one line: nobody there, refused, not found, no HTTP, too slow.
     """
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float, closing: threading.Event | None = None) -> None:
         self._shown_url = without_password(url)
-        self._wire = _Wire(timeout_s)
+        self._wire = _Wire(timeout_s, closing or threading.Event())
         try:
             self._answer = _opener(url, self._wire).open(
                 urllib.request.Request(_without_user(url), headers={"User-Agent": USER_AGENT, "Accept": "*/*"}),
@@ -112,8 +115,8 @@ class HttpStream:
 class _Wire(io.RawIOBase):
     """The reading side of a connection, which waits no longer than until deadline_s."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.deadline_s = time.monotonic() + timeout_s
+    def __init__(self, timeout_s: float, closing: threading.Event) -> None:
+        self.deadline_s, self._closing = time.monotonic() + timeout_s, closing
         self.is_polled = self.is_cut = False
         self._socket: socket.socket | None = None
 
@@ -131,20 +134,22 @@ class _Wire(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self._socket is None or self.is_cut:
-            return 0
-        left_s = self.deadline_s - time.monotonic()
-        if left_s <= 0 and not self.is_polled:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(0 if self.is_polled else left_s)
-        try:
-            return self._socket.recv_into(buffer)
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError as error:  # of TLS: half a record is there
-            if self.is_polled and type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError"):
+        while self._socket is not None and not self.is_cut and not self._closing.is_set():
+            left_s = 0.0 if self.is_polled else self.deadline_s - time.monotonic()
+            if left_s <= 0 and not self.is_polled:
+                raise TimeoutError("timed out")
+            self._socket.settimeout(min(left_s, CLOSING_POLL_S))
+            try:
+                return self._socket.recv_into(buffer)
+            except TimeoutError:
+                continue
+            except (BlockingIOError, InterruptedError):
                 return None
-            raise
+            except OSError as error:  # of TLS: half a record is there
+                if self.is_polled and type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError"):
+                    return None
+                raise
+        return 0
 
     def is_readable(self) -> bool:
         if self._socket is None or self.is_cut:

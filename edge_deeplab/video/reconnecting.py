@@ -4,7 +4,7 @@ What comes is judged by frame_checks.py; a frame that is no picture is not hande
 good one. The user is told in one line when a trouble begins and in one when it is over; trouble that comes and goes is
 told once a minute and counted in the notes.
 
-    with ReconnectingSource(CameraSource("0"), lambda: CameraSource("0")) as source: ...
+    with ReconnectingSource(CameraSource("0"), lambda closing: CameraSource("0")) as source: ...
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class ReconnectingSource(SourceLife):
 
     Args:
         first: the source, just opened; closed with this one.
-        open_again: opens it again, called after each loss. Raises DeviceError while it is not there.
+        open_again: opens it again, called after each loss with an event that is set when this one is closed meanwhile.
+            Raises DeviceError while the source is not there.
         tell: gets each line for the user; None: logged as a warning.
         wait: waits so many seconds, or until closed, whichever is first. Returns whether it was closed.
         clock_s: seconds that never go back.
@@ -68,7 +69,7 @@ class ReconnectingSource(SourceLife):
     def __init__(
         self,
         first: SourceLife,
-        open_again: Callable[[], SourceLife],
+        open_again: Callable[[threading.Event], SourceLife],
         options: ReconnectOptions | None = None,
         *,
         tell: Callable[[str], None] | None = None,
@@ -166,7 +167,7 @@ class ReconnectingSource(SourceLife):
             if self._wait(self._next_wait_s()):
                 return
             try:
-                self._inner = self._open_again()
+                self._inner = self._open_again(self._closing)
             except DeviceError as error:
                 loss = error
             else:

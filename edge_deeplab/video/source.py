@@ -9,6 +9,7 @@ Each kind's module is loaded when one is opened: importing this one costs a prog
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -100,7 +101,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
         stream = open_stream(spec, mirror=options.mirror)
         if not stream.is_live:
             return stream
-        return _kept_alive(stream, lambda: open_stream(spec, mirror=options.mirror), options)
+        return _kept_alive(stream, lambda closing: open_stream(spec, mirror=options.mirror, closing=closing), options)
     return _open_path(Path(spec), options, fps)
 
 
@@ -113,10 +114,12 @@ def _open_camera(spec: str, options: SourceOptions) -> Source:
     camera = opened(spec)
     # Elsewhere than on Linux listing means opening one after the other.
     name = camera_name(spec, list_cameras()) if sys.platform.startswith("linux") else ""
-    return _kept_alive(camera, lambda: opened(find_again(spec, name, list_cameras()) if name else spec), options)
+    return _kept_alive(camera, lambda _: opened(find_again(spec, name, list_cameras()) if name else spec), options)
 
 
-def _kept_alive(first: SourceLife, open_again: Callable[[], SourceLife], options: SourceOptions) -> Source:
+def _kept_alive(
+    first: SourceLife, open_again: Callable[[threading.Event], SourceLife], options: SourceOptions
+) -> Source:
     from edge_deeplab.video.reconnecting import ReconnectingSource, ReconnectOptions
 
     wanted = ReconnectOptions(reconnects=options.reconnects, gives_up_after_s=options.gives_up_after_s)

@@ -32,17 +32,20 @@ FFMPEG_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment_lock = threading.Lock()
 
 
-def open_stream(url: str, *, mirror: bool = False) -> MotionJpegSource | StreamSource:
+def open_stream(
+    url: str, *, mirror: bool = False, closing: threading.Event | None = None
+) -> MotionJpegSource | StreamSource:
     """Opens what an address gives.
 
     Args:
         url: http, https, rtsp or rtsps.
         mirror: turn frames left to right.
+        closing: once set, opening and reading over HTTP end at once; FFmpeg's end with their time-out.
 
     Raises: DeviceError when nothing answers, or no picture comes.
     """
     if urlsplit(url).scheme.lower() in ("http", "https"):
-        stream = HttpStream(url, timeout_s=OPEN_TIMEOUT_S)
+        stream = HttpStream(url, timeout_s=OPEN_TIMEOUT_S, closing=closing)
         if stream.content_type.startswith("multipart/"):
             return MotionJpegSource(url, stream, mirror=mirror)
         stream.close()

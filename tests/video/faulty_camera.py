@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 
@@ -32,7 +33,7 @@ def part_of(jpeg: bytes, *, length: int | None = None) -> bytes:
 
 
 class FaultyCamera:
-    """One client at a time gets what was queued; what was not sent when it went is for the next one.
+    """One client at a time gets what was queued; what was not sent when it went is for the next one. With tls: HTTPS.
 
     Attributes:
         head: what a client is answered; None: nothing at all.
@@ -40,8 +41,14 @@ class FaultyCamera:
         requests: as they came, headers too.
     """
 
-    def __init__(self, head: bytes | None = HEAD, *, answer: Callable[[str], bytes] | None = None) -> None:
-        self.head, self.answer = head, answer
+    def __init__(
+        self,
+        head: bytes | None = HEAD,
+        *,
+        answer: Callable[[str], bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.head, self.answer, self._tls = head, answer, tls
         self.requests: list[str] = []
         self._port = 0
         self._queue: queue.Queue[object] = queue.Queue()
@@ -53,7 +60,7 @@ class FaultyCamera:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/video"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}/video"
 
     def start(self) -> None:
         """Listens, after stop() on the same port."""
@@ -109,6 +116,9 @@ class FaultyCamera:
                 return
             self._connections.append(connection)
             with contextlib.suppress(OSError):
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                    self._connections.append(connection)
                 self._serve(connection)
             _close(connection)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import itertools
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -334,3 +337,37 @@ def test_a_digest_log_in_is_answered(camera, coded) -> None:
     with open_stream(server.url.replace("//", "//me:secret@")) as source:
         assert coded[1](next(iter(source)).bgr) == 6
     assert "secret" not in "".join(server.requests)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """Of 127.0.0.1, signed by itself, with its key: as network cameras have them."""
+    path = tmp_path_factory.mktemp("tls") / "camera.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=camera", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path) + ".key", "-out", path,
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.key").read_text())
+    return path
+
+
+def test_over_tls_the_newest_picture_wins_too_and_a_strange_certificate_is_one_line(
+    camera, certificate, coded, monkeypatch
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    coded_frame, read_code = coded
+    server = camera(tls=tls)
+    with pytest.raises(DeviceError, match="a certificate that this machine does not trust; name it") as caught:
+        open_stream(server.url)
+    one_line(caught)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server.show(coded_frame(0))
+    with open_stream(server.url) as source:
+        frames = iter(source)
+        assert read_code(next(frames).bgr) == 0
+        for index in range(1, 40):
+            server.show(coded_frame(index))
+        server.wait_until_sent()
+        assert read_code(next(frames).bgr) == 39

@@ -44,8 +44,8 @@ def reconnecting_to() -> Iterator[Callable[..., tuple[ReconnectingSource, list[s
     opened: list[ReconnectingSource] = []
 
     def start(camera: FaultyCamera, options: ReconnectOptions = QUICK, timeout_s: float = 5.0):
-        def stream() -> SourceLife:
-            source = open_stream(camera.url)
+        def stream(closing: threading.Event | None = None) -> SourceLife:
+            source = open_stream(camera.url, closing=closing)
             assert isinstance(source, MotionJpegSource)
             source._timeout_s = timeout_s
             return source
@@ -62,6 +62,10 @@ def reconnecting_to() -> Iterator[Callable[..., tuple[ReconnectingSource, list[s
 def textured(index: int, coded) -> np.ndarray:
     """A coded frame that no check takes for a damaged one."""
     return coded[0](index, (128, 96))
+
+
+def stream_of(camera: FaultyCamera) -> Callable[[threading.Event], SourceLife]:
+    return lambda closing: open_stream(camera.url, closing=closing)
 
 
 class Scripted(SourceLife):
@@ -104,7 +108,7 @@ def scripted(counts, clock: Clock, options: ReconnectOptions, lines: list[str], 
     """A source whose openings give `counts` frames each; None: it cannot be opened that time."""
     left = iter(counts)
 
-    def open_again() -> SourceLife:
+    def open_again(closing: threading.Event | None = None) -> SourceLife:
         count = next(left)
         if count is None:
             raise DeviceError("scripted: nobody there")
@@ -285,7 +289,7 @@ def test_the_last_good_picture_is_held_through_bad_ones_and_the_user_told_once(b
 
     options = ReconnectOptions(checks=CheckOptions(patience_s=60))
     camera.show(good)
-    with ReconnectingSource(open_stream(camera.url), lambda: open_stream(camera.url), options, tell=lines.append) as it:
+    with ReconnectingSource(open_stream(camera.url), stream_of(camera), options, tell=lines.append) as it:
         report = run_pipeline(it, lambda frame: frame.bgr, Sink(), mark=mark, stop=stop)
     assert {code for code, _ in written} <= {5, 6}
     assert written[0] == (5, "new") and written[-1] == (6, "new") and report.held >= 2
@@ -316,6 +320,27 @@ def test_closing_ends_a_wait_for_a_source_that_is_away(camera, coded, reconnecti
     reader.join()
 
 
+def test_closing_ends_an_opening_that_waits(camera, coded, reconnecting_to) -> None:
+    """The server is back and answers, but no picture comes: nobody waits for the time-out to quit."""
+    camera.show(textured(0, coded))
+    source, _ = reconnecting_to(camera, timeout_s=5.0)
+    frames, ended = iter(source), threading.Event()
+    next(frames)
+    camera.wait_for_client()
+
+    def read() -> None:
+        assert list(frames) == []
+        ended.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    camera.cut()
+    camera.wait_for_client()
+    source.close()
+    assert ended.wait(2.5)
+    reader.join()
+
+
 def test_a_stop_ends_the_run_while_the_source_is_away(camera, coded) -> None:
     stop, lines = threading.Event(), []
     options = ReconnectOptions(first_wait_s=100, longest_wait_s=100)
@@ -326,7 +351,7 @@ def test_a_stop_ends_the_run_while_the_source_is_away(camera, coded) -> None:
 
     camera.show(textured(0, coded))
     camera.cut()
-    source = ReconnectingSource(open_stream(camera.url), lambda: open_stream(camera.url), options, tell=tell)
+    source = ReconnectingSource(open_stream(camera.url), stream_of(camera), options, tell=tell)
     camera.stop()
     with source:
         started_s = time.monotonic()

@@ -95,7 +95,7 @@ def test_a_camera_that_restarts_is_found_again_and_the_user_told_once(camera, ca
     server = camera(user="me", password="s3cret")
     url = server.url.replace("//", "//me:s3cret@")
     options = ReconnectOptions(first_wait_s=0.05, longest_wait_s=0.2)
-    with ReconnectingSource(StreamSource(url), lambda: StreamSource(url), options) as source:
+    with ReconnectingSource(StreamSource(url), lambda closing: StreamSource(url), options) as source:
         frames = iter(source)
         before = [next(frames) for _ in range(3)]
         server.stop()
