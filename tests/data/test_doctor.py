@@ -125,6 +125,7 @@ def test_one_bad_file_is_found_and_named(
     [finding] = diagnosis.findings
     assert finding.next_step
     assert finding.examples() == f"{root.name}: 3"
+    assert str(tmp_path) not in str(diagnosis.to_dict())
     if finding.samples:
         sheet = contact_sheet(finding, diagnosis)
         assert sheet.dtype == np.uint8

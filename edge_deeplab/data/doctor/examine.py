@@ -83,17 +83,22 @@ def examine(pair: Pair, *, split: str) -> Facts:
         size_hw, look = (image.shape[0], image.shape[1]), Print.of(image)
         del image  # a mask is as large again
     except InputError as error:
-        image_error = str(error)
+        image_error = _without_path(error, pair.image_path)
     assert pair.mask_path is not None, "a listing holds pairs with both files"
     try:
         stored = pair.labelling.survey(pair.mask_path)
     except InputError as error:
-        mask_error = str(error)
+        mask_error = _without_path(error, pair.mask_path)
         colours = _count_colours(pair.mask_path)
     return Facts(
         split=split, pair=pair, size_hw=size_hw, image_error=image_error, stored=stored, mask_error=mask_error,
         colours=colours, has_jpeg_mask=_starts_with(pair.mask_path, _JPEG), look=look,
     )  # fmt: skip
+
+
+def _without_path(error: InputError, path: Path) -> str:
+    """What is wrong with a file; which one it is stands beside it, and where it lies is nobody's business."""
+    return str(error).replace(f"{path}: ", "")
 
 
 def _count_colours(path: Path) -> int:

@@ -224,7 +224,7 @@ def _gaps(facts: Sequence[Facts], context: Context) -> Iterator[Finding]:
     seen = sorted({int(value) for one in counted if one.stored for value in one.stored.values} - {IGNORE})
     if not seen:
         return
-    if seen[-1] >= 3 * len(seen):
+    if 3 * len(seen) <= seen[-1] < context.classes:  # what is beyond the classes is said already
         yield Finding(
             level="error", code="grey-levels", title=f"{_count(seen, 'distinct value')} as high as {seen[-1]}",
             detail="values " + ", ".join(map(str, seen[:10])), samples=tuple(counted[:24]),
@@ -249,7 +249,7 @@ def _mixed_coding(facts: Sequence[Facts], context: Context) -> Iterator[Finding]
         fewer = min(with_one, with_255, key=len)
         yield Finding(
             level="warning", code="mixed-coding",
-            title=f"{len(with_255)} masks hold 0 and 255, {len(with_one)} hold 1",
+            title=f"two ways to mark class 1: {_count(with_255, 'mask')} with 255, {_count(with_one, 'mask')} with 1",
             detail="255 is read as class 1 in a mask of 0 and 255 alone, and as ignored beside 1",
             next_step="save all masks the same way", samples=tuple(fewer),
         )  # fmt: skip

@@ -155,13 +155,13 @@ def _page(diagnosis: Diagnosis, sheets: dict[str, str]) -> str:
         )
         if finding.code in sheets:
             shown = min(len(finding.samples), MOST_TILES)
-            words = f"{shown} of {len(finding.samples)} pictures, with their labels over them"
+            words = f"{shown} of {len(finding.samples)}, each beside itself with its labels over it"
             parts.append(
                 f'<p class="sheet"><img src="{sheets[finding.code]}" alt="{words}"></p><p class="faint">{words}</p>'
             )
-        names = html.escape(finding.examples(60))
+        names, count = html.escape(finding.examples(60)), len(finding.names or finding.samples)
         if names:
-            parts.append(f"<details><summary>{len(finding.names or finding.samples)} names</summary>{names}</details>")
+            parts.append(f"<details><summary>{count} name{'' if count == 1 else 's'}</summary>{names}</details>")
     if not diagnosis.findings:
         parts.append("<p>Nothing was found.</p>")
     return "\n".join(parts) + "\n"
