@@ -52,8 +52,8 @@ class LiveOptions:
     camera_size_wh: tuple[int, int] | None = None
     camera_fps: float | None = setting(None, low=1, high=1000, help="frames per second asked of a camera")
     mirror: bool = setting(False, help="turn the camera's picture left to right")
-    reconnects: bool = setting(True, help="bring a camera or stream that goes away back; or end there")
-    reconnect_minutes: float = setting(10.0, low=0, high=100_000, help="minutes until it is given up; 0 never")
+    reconnects: bool = setting(True, help="open a camera or stream again when it goes away, its last picture shown meanwhile; or end")
+    reconnect_minutes: float = setting(10.0, low=0, high=100_000, help="minutes of being away after which a source is given up; 0: never")
     threads: int = setting(2, low=1, high=64, help="threads of the model")
     shows_fps: bool = setting(False, help="draw the frame rate and, live, the latency into the picture")
     overwrites: bool = setting(False, help="replace an output that exists")
