@@ -130,7 +130,8 @@ class PortraitEffect:
         ended_ns = time.perf_counter_ns()
         self._compose_ms += EXPECTATION_SHARE * ((ended_ns - composing_ns) / 1e6 - self._compose_ms)
         self._stage_ms = {**matte_ms, **self._compositor.stage_ms}
-        self._control.frame_done(max(infer_ms, (ended_ns - began_ns) / 1e6 - matte_ms.get("wait", 0.0)))
+        busy_ms = max(infer_ms, (ended_ns - began_ns) / 1e6 - matte_ms.get("wait", 0.0))
+        self._control.frame_done(busy_ms, frame.index)
         return picture
 
     def close(self) -> None:

@@ -76,17 +76,20 @@ class QualityControl:
             )
         return self._applied
 
-    def frame_done(self, busy_ms: float) -> None:
+    def frame_done(self, busy_ms: float, index: int | None = None) -> None:
         """Takes in a frame and decides about the next one.
 
         Args:
             busy_ms: time the busiest thread worked at it.
+            index: of the frame among all that came; a gap is a dropped one.
         """
         if not self._is_governed:
             return
-        self._meter.tick()
-        before = self.quality
-        self.quality = self._governor.after(frame_ms=busy_ms, fps=self._meter.rate(), cpu_share=self._meter.share())
+        self._meter.tick(index)
+        before, meter = self.quality, self._meter
+        self.quality = self._governor.after(
+            frame_ms=busy_ms, fps=meter.rate(), offered_fps=meter.offered_rate(), cpu_share=meter.share()
+        )
         if self.quality != before:
             self._meter.restart()
             self._asked = None

@@ -3,6 +3,7 @@
 meter = CpuMeter()
 meter.tick()                    # after every frame
 meter.share(), meter.rate()     # 0.43 of one core, 29.8 frames a second; None before there is enough to say
+meter.tick(frame.index)         # where frames may have been dropped between: meter.offered_rate() counts them
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ MOST_SPAN_S = 2.0
 class _Moment(NamedTuple):
     wall_s: float
     cpu_s: float
+    index: int | None
 
 
 class CpuMeter:
@@ -35,9 +37,9 @@ class CpuMeter:
         self._clock, self._cpu_clock = clock, cpu_clock
         self._moments: deque[_Moment] = deque()
 
-    def tick(self) -> None:
-        """Takes in that a frame is done."""
-        self._moments.append(_Moment(self._clock(), self._cpu_clock()))
+    def tick(self, index: int | None = None) -> None:
+        """Takes in that a frame is done; its index among all that came, those dropped included."""
+        self._moments.append(_Moment(self._clock(), self._cpu_clock(), index))
         while len(self._moments) > 2 and self._span_s(1) >= MOST_SPAN_S:
             self._moments.popleft()
 
@@ -56,6 +58,13 @@ class CpuMeter:
         if len(self._moments) < 2 or self._span_s() <= 0.0:
             return None
         return (len(self._moments) - 1) / self._span_s()
+
+    def offered_rate(self) -> float | None:
+        """Frames that came per second, made or dropped; None where their indices are not known, as rate."""
+        rate = self.rate()
+        if rate is None or self._moments[0].index is None or self._moments[-1].index is None:
+            return None
+        return (self._moments[-1].index - self._moments[0].index) / self._span_s()
 
     def _span_s(self, first: int = 0) -> float:
         return self._moments[-1].wall_s - self._moments[first].wall_s

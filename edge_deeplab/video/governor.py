@@ -29,6 +29,9 @@ WINDOWS_BELOW = 5
 MOST_WINDOWS_BELOW = 160
 # Below this load a step up is tried whatever is promised: the promise may rest on one bad moment.
 PLENTY = 0.5
+# Fewer frames made than this share of those that came and were wanted are too few: single slow frames lose some that
+# the mean over a window would not.
+MISSING = 0.95
 MOST_INTERVAL_S = 0.75  # the pipeline takes a whole second without a picture for a fault
 # Of the programs measured the whole cost between 0.2 and 1.5 times as much per rung, in logarithms, as the ladder says.
 ELASTICITY_RANGE = (0.2, 1.5)
@@ -78,11 +81,12 @@ class _Window:
     frame_ms: float = 0.0
     cpu_share: float | None = None
     fps: float | None = None
+    offered_fps: float | None = None
 
-    def add(self, frame_ms: float, fps: float | None, cpu_share: float | None) -> None:
+    def add(self, frame_ms: float, fps: float | None, offered_fps: float | None, cpu_share: float | None) -> None:
         self.frames += 1
         self.frame_ms += frame_ms
-        self.cpu_share, self.fps = cpu_share, fps
+        self.cpu_share, self.fps, self.offered_fps = cpu_share, fps, offered_fps
 
 
 @dataclass
@@ -131,17 +135,21 @@ class Governor:
         total = sum(self.frames_by_rung)
         return {rung.name: count / total for rung, count in zip(self.ladder, self.frames_by_rung) if count}
 
-    def after(self, *, frame_ms: float, fps: float | None = None, cpu_share: float | None = None) -> Quality:
+    def after(
+        self, *, frame_ms: float, fps: float | None = None, offered_fps: float | None = None,
+        cpu_share: float | None = None,
+    ) -> Quality:  # fmt: skip
         """Takes in what one more frame cost and says how the next one is to be made.
 
         Args:
             frame_ms: time the slowest thread of the program was busy with the frame.
-            fps: frames per second lately; asked for by max_cpu alone.
+            fps: frames per second lately, made.
+            offered_fps: frames per second lately, made or dropped for newer ones.
             cpu_share: processor seconds per second lately, measured since the last change of quality; None as long as
                 that is too short to say, and nothing is then decided about max_cpu.
         """
         self.frames_by_rung[self._rung] += 1
-        self._window.add(frame_ms, fps, cpu_share)
+        self._window.add(frame_ms, fps, offered_fps, cpu_share)
         frames, every = self._window.frames, self.ladder[self._rung].mask_every
         if frames >= WINDOW_FRAMES or (fps and frames >= WINDOW_S * fps and frames % every == 0):
             window, self._window = self._window, _Window()
@@ -169,6 +177,10 @@ class Governor:
         loads = []
         if self.budget.target_fps is not None:
             loads.append(window.frame_ms / window.frames * self.budget.target_fps / 1e3)
+            if window.fps and window.offered_fps and not self._interval_s:
+                wanted_fps = min(window.offered_fps, self.budget.target_fps)
+                if window.fps < MISSING * wanted_fps:
+                    loads[0] = max(loads[0], wanted_fps / window.fps)
         if self.budget.max_cpu is not None:
             if window.cpu_share is None:
                 return loads[0] if loads and loads[0] > OVER else None

@@ -42,6 +42,17 @@ def test_nothing_is_said_before_there_is_enough_and_after_a_restart() -> None:
     assert meter.share() is None and meter.rate() is None
 
 
+def test_frames_dropped_between_count_as_offered() -> None:
+    clocks = Clocks()
+    meter = clocks.meter()
+    for index in range(0, 120, 3):
+        clocks.pass_(0.1, 0.05)
+        meter.tick(index)
+    assert meter.rate() == pytest.approx(10.0) and meter.offered_rate() == pytest.approx(30.0)
+    meter.tick()
+    assert meter.offered_rate() is None
+
+
 def test_frames_further_apart_than_the_span_are_still_measured() -> None:
     clocks = Clocks()
     meter = clocks.meter()

@@ -191,6 +191,15 @@ def test_nothing_is_decided_about_a_share_that_is_not_known_yet() -> None:
         assert governor.after(frame_ms=30.0, fps=30.0, cpu_share=None) == LADDER[0]
 
 
+def test_frames_that_came_and_were_not_made_count_where_the_mean_looks_well() -> None:
+    """Jitter drops frames though the mean fits; a camera that gives fewer than wanted is no reason for anything."""
+    jittery, slow_camera = at(fps=30), at(fps=30)
+    for _ in range(10 * WINDOW_FRAMES):
+        jittery.after(frame_ms=25.0, fps=26.0, offered_fps=30.0)
+        slow_camera.after(frame_ms=25.0, fps=15.0, offered_fps=15.2)
+    assert jittery.quality != LADDER[0] and slow_camera.quality == LADDER[0]
+
+
 def test_without_a_budget_nothing_changes() -> None:
     governor = at()
     for _ in range(10 * WINDOW_FRAMES):
