@@ -275,7 +275,7 @@ def _made_scenes(data: Path, request: PortraitRequest) -> tuple[str, int, Iterat
     from edge_deeplab.data.pairs import PairsFolder, list_images
 
     assert request.backgrounds is not None
-    given = {"frames": request.frames, "size_wh": request.scene_size}
+    given: dict[str, Any] = {"frames": request.frames, "size_wh": request.scene_size}
     options = dataclasses.replace(_CAMERA, **{name: value for name, value in given.items() if value is not None})
     count, seed = request.scenes or SCENES, request.seed if request.seed is not None else SEED
     scenes = make_scenes(

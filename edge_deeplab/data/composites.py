@@ -93,10 +93,8 @@ class MovingComposite:
         options = self.options
         time_s = index / options.fps
         moments = np.arange(SUBFRAMES) / SUBFRAMES * options.shutter / options.fps if options.shutter else np.zeros(1)
-        layers = [self._person_at(time_s + moment) for moment in moments]
-        layer = np.mean(layers, axis=0, dtype=np.float32)
-        clean = np.mean([self._clean_at(time_s + moment) for moment in moments], axis=0, dtype=np.float32)
-        clean_bgr = _levels(clean)
+        layer = _mean([self._person_at(time_s + moment) for moment in moments])
+        clean_bgr = _levels(_mean([self._clean_at(time_s + moment) for moment in moments]))
         alpha = np.ascontiguousarray(layer[..., 3])
         seen = layer[..., :3] + (1 - alpha[..., np.newaxis]) * clean_bgr
         foreground = np.divide(
@@ -149,7 +147,9 @@ class MovingComposite:
         if not self.options.jpeg_quality:
             return frame
         _, stored = cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, self.options.jpeg_quality))
-        return cv2.imdecode(stored, cv2.IMREAD_COLOR)
+        decoded = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+        assert decoded is not None  # it was encoded the line before
+        return decoded
 
 
 def make_scenes(
@@ -262,6 +262,10 @@ def _covering(background: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     target_wh = (math.ceil(width * scale), math.ceil(height * scale))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.clip(cv2.resize(background[..., ::-1].astype(np.float32), target_wh, interpolation=way), 0, 255)
+
+
+def _mean(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    return np.asarray(np.stack(pictures).mean(axis=0, dtype=np.float32))
 
 
 def _levels(colours: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ def picture_flow(before_bgr: np.ndarray, now_bgr: np.ndarray) -> Flow:
     if before_bgr.shape != now_bgr.shape:
         raise ValueError(f"frames must be of one size; came {before_bgr.shape}, {now_bgr.shape}")
     before, now = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (before_bgr, now_bgr))
-    seeker = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    seeker = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     # The two calls share no state: a seeker that goes on from an earlier flow would make the result depend on the past.
     back, forth = seeker.calc(now, before, None), seeker.calc(before, now, None)
     height, width = now.shape
