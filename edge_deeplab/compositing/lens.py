@@ -36,7 +36,7 @@ class LensBlur:
 
     The window is exact, by cv2.filter2D: directly up to 11 x 11, by a DFT above. Sums of separable windows (Garcia,
     "Circular Separable Convolution Depth of Field", SIGGRAPH Talks 2017; the best of each rank is the kernel's
-    singular value decomposition) cost as much at four terms, where their rings still reach 14 % of the disc.
+    singular value decomposition) cost as much at four terms, whose rings reach 14 % of a disc of nine cells.
 
     Attributes:
         strength: as BackgroundBlur's; the aperture has the variance of that blur, so its radius is twice the standard
