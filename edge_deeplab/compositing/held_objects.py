@@ -70,7 +70,7 @@ class HeldObjectKeeper:
         """
         regions = held_regions(matte)
         if self._raised is None or self._raised.shape != matte.shape:
-            self._raised = np.zeros(matte.shape, np.float32)
+            self._raised, self._box = np.zeros(matte.shape, np.float32), None
             weight = 1.0
         else:
             weight = 1.0 - CALM

@@ -87,6 +87,13 @@ def test_what_is_put_away_leaves_no_ghost():
     assert last is away
 
 
+def test_a_matte_of_another_size_starts_anew():
+    keeper = HeldObjectKeeper()
+    keeper.keep(scene(cup=(0.45, (89, 100, 127, 127))))
+    small = cv2.resize(scene(cup=(0.45, (89, 60, 110, 80))), (64, 64), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(keeper.keep(small), HeldObjectKeeper().keep(small))
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 3)])
 @pytest.mark.parametrize("value", [0.0, 0.45, 1.0])
 def test_any_even_matte_stays(shape, value):
