@@ -30,14 +30,15 @@ from edge_deeplab.video.timing import StageTiming
 
 
 class Effect(Protocol):
-    """What becomes of a frame.
+    """What becomes of a frame."""
 
-    Attributes:
-        stages_before: what is done with a frame before `apply`, each in a thread of its own while others work at other
-            frames; each hands the frame on. Read once the source is open (on_open).
-    """
+    @property
+    def stages_before(self) -> tuple[Stage, ...]:
+        """What is done with a frame before `apply`, each in a thread of its own while others work at other frames.
 
-    stages_before: tuple[Stage, ...]
+        Each hands the frame on. Read once the source is open (on_open).
+        """
+        ...
 
     def apply(self, frame: Frame) -> np.ndarray:
         """(H, W, 3) uint8 BGR; the frame's own array may be written into. Called from one thread."""

@@ -118,18 +118,22 @@ class Sink(Protocol):
     playable file and gives it its name; `discard` leaves nothing. Left by an exception, a `with` block discards,
     unless the exception is an interruption or a device that went away: then what was recorded is kept. A recording of
     something live is kept after any exception.
-
-    Attributes:
-        notes: one line each for what could not be kept.
     """
 
-    notes: list[str]
+    @property
+    def notes(self) -> list[str]:
+        """One line each for what could not be kept."""
+        ...
 
     def write(self, frame_bgr: np.ndarray, time_s: float, name: str = "") -> None:
         """Takes the next frame: (H, W, 3) uint8 BGR. Raises OutputError.
 
         An output that has one size, such as a video file, takes the first frame's and fits others into it.
         """
+        ...
+
+    def idle(self) -> None:
+        """Called from the same thread while no frame comes: a window still answers its keys."""
         ...
 
     def finish(self) -> None:
