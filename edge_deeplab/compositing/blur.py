@@ -157,7 +157,7 @@ def push_pull(weighted: np.ndarray) -> np.ndarray:
     """
     levels = [_shrink(weighted, 4)]
     while max(levels[-1].shape[:2]) > 1:
-        levels.append(_shrink(levels[-1], 2))
+        levels.append(_shrink(levels[-1], 4))
     *finer, top = levels
     filled = top[..., :3] / np.maximum(top[..., 3:], np.float32(1e-6))
     for level in reversed(finer):

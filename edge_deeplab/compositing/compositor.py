@@ -121,8 +121,24 @@ class PortraitCompositor:
         self._follower.reset()
         self._smoother.reset()
 
+    def shrink(self, frame_bgr: np.ndarray) -> np.ndarray:
+        """The frame at the resolution its edge is drawn at, for a model to look at too: half the work of shrinking.
+
+        frame_bgr: (H, W, 3) uint8.
+        Returns: (h, w, 3) uint8, at most EDGE_SIDE long, the frame itself where it is small; for compose's edge_bgr,
+            valid until the next call of shrink or compose.
+        """
+        edge_wh = Pyramid.of((frame_bgr.shape[1], frame_bgr.shape[0]), self.options.working_side).edge_wh
+        return self._shrunk("edge", frame_bgr, edge_wh)
+
     def compose(
-        self, frame_bgr: np.ndarray, matte: np.ndarray, *, time_s: float = 0.0, out: np.ndarray | None = None
+        self,
+        frame_bgr: np.ndarray,
+        matte: np.ndarray,
+        *,
+        time_s: float = 0.0,
+        out: np.ndarray | None = None,
+        edge_bgr: np.ndarray | None = None,
     ) -> np.ndarray:
         """The finished picture.
 
@@ -131,6 +147,7 @@ class PortraitCompositor:
             matte: (h, w) float32 in 0..1, 1 is person; covers the whole frame, at the model's resolution.
             time_s: of the frame; only a moving background asks for it.
             out: (H, W, 3) uint8 to write into; frame_bgr itself is allowed; None makes a new one.
+            edge_bgr: what `shrink` gave for this very frame; None: it is made here.
 
         Returns: (H, W, 3) uint8, BGR.
         """
@@ -141,7 +158,11 @@ class PortraitCompositor:
             self._alpha = np.empty(frame_bgr.shape[:2], np.uint8)
             self.reset()
         self._pyramid = Pyramid.of(frame_wh, self.options.working_side)
-        edge_bgr = self._shrunk("edge", frame_bgr, self._pyramid.edge_wh)
+        if edge_bgr is None:
+            edge_bgr = self._shrunk("edge", frame_bgr, self._pyramid.edge_wh)
+        elif edge_bgr.shape[1::-1] != self._pyramid.edge_wh:
+            width, height = self._pyramid.edge_wh
+            raise ValueError(f"edge_bgr must be {(height, width, 3)}, from shrink; came {edge_bgr.shape}")
         low_bgr = self._shrunk("low", edge_bgr, self._pyramid.low_wh)
         clock.mark("shrink")
 
@@ -169,7 +190,8 @@ class PortraitCompositor:
         if self.options.background is not None:
             self._replace(frame_bgr, edge_bgr, low_bgr, edge_alpha, background, picture)
         elif background is not frame_bgr:
-            self._blender.blend(frame_bgr, background, edge_alpha, picture)
+            blend = self._blender.blend_within if self.options.cleans_edges else self._blender.blend
+            blend(frame_bgr, background, edge_alpha, picture)
         elif picture is not frame_bgr:
             np.copyto(picture, frame_bgr)
         clock.mark("blend")
@@ -181,12 +203,11 @@ class PortraitCompositor:
         assert self._pyramid is not None
         if self.options.refines_edges:
             coarse_bgr = self._shrunk("coarse", low_bgr, self._pyramid.coefficients_wh)
-            levels = self._upsampler.levels(matte, coarse_bgr, edge_bgr)
-        else:
-            small = cv2.convertScaleAbs(matte, alpha=255.0, dst=self._buffers.take("small levels", matte.shape))
-            levels = self._buffers.take("levels", self._pyramid.edge_wh[::-1])
-            cv2.resize(small, self._pyramid.edge_wh, dst=levels, interpolation=cv2.INTER_LINEAR)
-        return cv2.LUT(levels, self._curve, dst=self._buffers.take("edge alpha", levels.shape))
+            return self._upsampler.levels(matte, coarse_bgr, edge_bgr, self._curve)
+        small = cv2.convertScaleAbs(matte, alpha=255.0, dst=self._buffers.take("small levels", matte.shape))
+        levels = self._buffers.take("levels", self._pyramid.edge_wh[::-1])
+        cv2.resize(small, self._pyramid.edge_wh, dst=levels, interpolation=cv2.INTER_LINEAR)
+        return cv2.LUT(levels, self._curve, dst=levels)
 
     def _replace(
         self, frame_bgr: np.ndarray, edge_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray,

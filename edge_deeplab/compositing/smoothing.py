@@ -12,14 +12,14 @@ import numpy as np
 # The weight of the past where the matte is certain (0 or 1), relative to where it is undecided (0.5): 0.5 let no lag
 # be seen on webcam clips at 30 frames a second and still calms patches that flip from one frame to the next.
 CERTAIN_SHARE = 0.5
-# Mean absolute change of the picture over MOTION_WINDOW, in gray levels: up to MOTION_FROM nothing moves, MOTION_RANGE
+# Mean absolute change of the picture over a window, in gray levels: up to MOTION_FROM nothing moves, MOTION_RANGE
 # further on all does. NOISE_FACTOR times the noise measured in the frame is added to the first; it is taken for at most
 # NOISE_LIMIT, or a panning camera would pass for noise.
 MOTION_FROM = 1.0
 MOTION_RANGE = 5.0
 NOISE_LIMIT = 4.0
 NOISE_FACTOR = 1.5
-MOTION_WINDOW = 5
+MOTION_WINDOW_SHARE = 5 / 256  # of the matte's longer side
 
 
 class MatteSmoother:
@@ -79,7 +79,8 @@ def _stillness(gray: np.ndarray, before: np.ndarray) -> np.ndarray:
     counts = cv2.calcHist([change], [0], None, [256], [0, 256])  # a median in a quarter of np.median's time
     median = int(np.searchsorted(np.cumsum(counts), change.size / 2))
     calm_below = MOTION_FROM + NOISE_FACTOR * min(float(median), NOISE_LIMIT)
-    local = cv2.blur(change.astype(np.float32), (MOTION_WINDOW, MOTION_WINDOW))
+    side = 2 * max(1, round((max(gray.shape) * MOTION_WINDOW_SHARE - 1) / 2)) + 1
+    local = cv2.blur(change.astype(np.float32), (side, side))
     local -= np.float32(calm_below)
     local *= np.float32(-1.0 / MOTION_RANGE)
     local += np.float32(1.0)

@@ -157,7 +157,7 @@ def fit_image(
 def resize_image(
     image: np.ndarray, size_hw: tuple[int, int], *, kept: dict[tuple[int, ...], np.ndarray] | None = None
 ) -> np.ndarray:
-    """Resizes a picture without aliasing: all bilinear steps but the last halve a side, the last takes LAST_STEP at most.
+    """Resizes a picture without aliasing: bilinear steps that halve a side, then one of LAST_STEP at most.
 
     A bilinear step of exactly two is the mean of 2 x 2 pixels, so the steps together are close to the area mean of
     cv2.INTER_AREA at a fraction of its time (1280 x 720 to 256 x 256 on one Zen 4 core: 0.32 against 3.1 ms).

@@ -98,3 +98,34 @@ def test_the_blend_may_be_written_over_either_of_its_pictures() -> None:
         first = out if np.array_equal(out, frame) else frame
         second = out if np.array_equal(out, background) else background
         np.testing.assert_array_equal(Blender().blend(first, second, alpha, out), expected)
+
+
+def test_over_the_frames_own_background_nothing_is_lost_of_the_person() -> None:
+    """Where the blurred background is what was behind, a mixed pixel is right as it came: hair is not faded twice."""
+    rng = np.random.default_rng(0)
+    person, behind = (rng.integers(0, 256, (9, 14, 3), np.uint8) for _ in range(2))
+    alpha = rng.integers(0, 256, (9, 14)).astype(np.uint8)
+    share = alpha[..., None] / 255.0
+    frame = np.rint(share * person + (1 - share) * behind).astype(np.uint8)
+    within = Blender().blend_within(frame, behind, alpha, np.empty_like(frame))
+    plain = Blender().blend(frame, behind, alpha, np.empty_like(frame))
+    assert (
+        np.abs(within - frame.astype(float)).max() <= 1.0
+    )  # half a level for the frame's rounding, half for a product
+    assert np.abs(plain - frame.astype(float)).mean() > 10
+
+
+@given(seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_over_the_frames_own_background_the_ends_are_exact_and_the_rest_within_bounds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame, background = (rng.integers(0, 256, (9, 14, 3), np.uint8) for _ in range(2))
+    alpha = rng.choice(np.array([0, 1, 77, 128, 200, 254, 255], np.uint8), (9, 14))
+    result = Blender().blend_within(frame, background, alpha, np.empty_like(frame))
+    behind = np.rint((1 - alpha[..., None] / 255.0) * background)
+    assert (result >= behind - 1).all() and (result <= behind + alpha[..., None] + 1).all()
+    np.testing.assert_array_equal(result[alpha == 255], frame[alpha == 255])
+    np.testing.assert_array_equal(result[alpha == 0], background[alpha == 0])
+    np.testing.assert_array_equal(Blender().blend_within(frame, background, alpha, frame.copy()), result)
+    over = frame.copy()
+    np.testing.assert_array_equal(Blender().blend_within(over, background, alpha, over), result)

@@ -251,3 +251,16 @@ def test_options_changed_between_frames_act_at_once_and_keep_the_past() -> None:
     changed.options = strong
     np.testing.assert_array_equal(changed.compose(frame, mattes[2]), constant.compose(frame, mattes[2]))
     assert changed.options is strong
+
+
+@pytest.mark.parametrize("size_wh", [(640, 360), (1280, 720), (1283, 721)])
+def test_a_picture_shrunk_beforehand_gives_the_same(size_wh: tuple[int, int]) -> None:
+    frame, truth = person_scene(size_wh[1], size_wh[0])
+    frame = cv2.GaussianBlur(frame, (0, 0), 2)
+    expected = PortraitCompositor().compose(frame, small_matte(truth))
+    compositor = PortraitCompositor()
+    edge_bgr = compositor.shrink(frame)
+    assert max(edge_bgr.shape[:2]) <= 800
+    np.testing.assert_array_equal(compositor.compose(frame, small_matte(truth), edge_bgr=edge_bgr), expected)
+    with pytest.raises(ValueError, match="shrink"):
+        compositor.compose(frame, small_matte(truth), edge_bgr=edge_bgr[1:])

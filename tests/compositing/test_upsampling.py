@@ -9,6 +9,8 @@ import pytest
 from edge_deeplab.compositing import upsampling
 from edge_deeplab.compositing.upsampling import GuidedUpsampler, upsample_matte
 
+PLAIN = np.arange(256, dtype=np.uint8)
+
 
 def scene(contrast: int) -> tuple[np.ndarray, np.ndarray]:
     """A frame with a slanted person of another colour but the same brightness, and the true mask."""
@@ -92,7 +94,7 @@ def test_where_the_matte_is_plain_the_filter_is_left_out_and_nothing_changes(hig
     matte = cv2.GaussianBlur(coarse_matte(mask, 64), (0, 0), 1.5)
     matte[:, -8:] = 0.0  # a second edge, and one that runs into the border
     quick = GuidedUpsampler().upsample(matte, low, high).copy()
-    levels = GuidedUpsampler().levels(matte, low, high)
+    levels = GuidedUpsampler().levels(matte, low, high, PLAIN)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upsampling, "LEAST_CHANGE", -1.0)
         whole = GuidedUpsampler().upsample(matte, low, high)
@@ -102,4 +104,4 @@ def test_where_the_matte_is_plain_the_filter_is_left_out_and_nothing_changes(hig
 
 def test_an_undecided_matte_without_edges_stays_as_it_is() -> None:
     frame = np.random.default_rng(3).integers(0, 256, (120, 200, 3), np.uint8)
-    assert (GuidedUpsampler().levels(np.full((32, 32), 0.5, np.float32), frame, frame) == 128).all()
+    assert (GuidedUpsampler().levels(np.full((32, 32), 0.5, np.float32), frame, frame, PLAIN) == 128).all()
