@@ -45,7 +45,7 @@ SEEN_LEVELS = 2
 """A pixel has changed when a channel of it differs by more than this: two roundings."""
 
 BLUR_ONLY = {"strength", "blur_style", "aperture", "highlights"}
-REPLACED_ONLY = {"cleans_edges", "despill", "light_wrap"}
+REPLACED_ONLY = {"despill", "light_wrap"}
 
 
 @dataclass
