@@ -243,7 +243,10 @@ class _Run:
             with self._error_lock:
                 if self.error is None:
                     self.error = error
-            self._abort()
+            if work == self._capture:  # what was captured before is whole: a recording ends with its last frame
+                self.to_process.close()
+            else:
+                self._abort()
 
     def _abort(self) -> None:
         for box in self._boxes:

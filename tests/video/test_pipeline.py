@@ -213,6 +213,25 @@ def test_an_error_in_any_stage_stops_all_stages_and_reaches_the_caller(stage, is
     assert not sink.is_finished
 
 
+@pytest.mark.parametrize("is_live", [False, True])
+def test_what_was_captured_before_a_source_broke_is_written(is_live) -> None:
+    sink, breaks = RememberingSink(), threading.Event()
+
+    def gate(index: int) -> None:
+        if index == 2:
+            breaks.set()
+            raise BrokenStageError
+
+    def process(frame: Frame) -> np.ndarray:
+        if frame.index == 1:
+            assert breaks.wait(WAIT_S)  # this one is still made when the source breaks
+        return frame.bgr
+
+    with pytest.raises(BrokenStageError):
+        run_pipeline(CountingSource(5, is_live=is_live, gate=gate), process, sink)
+    assert sink.values[-1] == 1 and not sink.is_finished
+
+
 class Lead:
     """Lets a stage wait until another one is some frames ahead: slowness without sleeping."""
 
