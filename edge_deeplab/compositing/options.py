@@ -54,14 +54,14 @@ class CompositingOptions:
         refines_edges: whether the matte's edge is drawn to the picture's edges (upsampling.GuidedUpsampler) or only
             enlarged.
         cleans_edges: whether the frame's own background is taken out of the soft edge where another one is put behind
-            (blending.Blender.blend_clean); no matter where the frame's own is blurred.
+            (blending.Blender.blend_clean) or where it is blurred (blend_within), and the person's colours kept whole.
         despill: how much of the old background's colour is taken off the person's rim (spill.SpillRemover), and
         light_wrap: how much of the new one's light is laid around it (light_wrap.LightWrap); both only where another
             background is put behind. 0 is off.
         edge_softness: width of the transition from person to background, 0 as hard as the resolution allows, 1 the
             matte's own.
-        edge_level: the matte at which person and background weigh the same; below 0.5 the edge leans outward and keeps
-            hair, above it cuts closer.
+        edge_level: the matte at which person and background weigh the same; lower leans outward and keeps more hair,
+            higher cuts closer. With clean edges the person's colours outlast the level, so that it can be above 0.5.
         working_side: longer side of the picture that the blur and the edge's model are computed on, pixels; smaller is
             quicker and coarser. The edge itself is drawn at its own resolution whatever this is.
     """
@@ -73,14 +73,16 @@ class CompositingOptions:
     )
     aperture: Aperture = setting("disc", help="in the lens style, the shape of a light that is out of focus")
     highlights: float = setting(0.5, low=0.0, high=1.0, help="in the lens style, how far lights stand out, 0 to 1")
-    smoothing: float = setting(0.7, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95")
+    smoothing: float = setting(
+        0.85, low=0.0, high=0.95, help="calm of the edge over time, 0 (each frame alone) to 0.95"
+    )
     keeps_held: bool = setting(True, help="keep what the person holds or wears, where the model half sees it")
     people: People = setting("all", help="all, or largest: one person alone, and the same one from frame to frame")
     least_person: float = setting(
         0.25, low=0.0, high=1.0, help="smallest island kept as a person, as a share of the largest; 0 keeps all"
     )
     refines_edges: bool = setting(True, help="draw the person's edge to the picture's own edges")
-    cleans_edges: bool = setting(True, help="take the old background out of the edge before another one")
+    cleans_edges: bool = setting(True, help="take the sharp old background out of the person's edge")
     despill: float = setting(
         0.0,
         low=0.0,
@@ -90,9 +92,9 @@ class CompositingOptions:
     light_wrap: float = setting(
         0.0, low=0.0, high=1.0, help="before another background, how much of its light falls around the person, 0 to 1"
     )
-    edge_softness: float = setting(0.4, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
+    edge_softness: float = setting(0.6, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
     edge_level: float = setting(
-        0.45, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
+        0.55, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
     )
     working_side: int = setting(320, low=64, high=1280, help="longer side of the picture the blur is computed on")
 
