@@ -71,7 +71,7 @@ class PersonFollower:
         """Says whose each region is and remembers it. Returns: as _owners."""
         before = self._owners
         if before is None or before.shape != regions.shape or self._missing > PATIENCE:
-            return self._take(regions, int(areas.argmax()))
+            return self._take(regions, regions == areas.argmax())
         was_followed = np.bincount(regions[before == _FOLLOWED], minlength=len(areas))
         was_other = np.bincount(regions[before == _OTHER], minlength=len(areas))
         was_followed[0] = was_other[0] = 0
@@ -96,23 +96,22 @@ class PersonFollower:
         followed_area = np.count_nonzero(owners == _FOLLOWED)
         if followed_area == 0:
             self._missing += 1
-            if self._missing > PATIENCE:
-                return self._take(regions, int(areas.argmax()))
-            return np.where(owners > 0, np.uint8(_OTHER), np.uint8(0))
+            return owners if self._missing <= PATIENCE else self._take(regions, regions == areas.argmax())
         self._missing = 0
-        rivals = np.where(owner == _OTHER, areas, 0)
+        rivals = np.bincount(regions[owners == _OTHER], minlength=len(areas))  # of a shared region their part alone
         self._outgrown = self._outgrown + 1 if rivals.max() > CLEARLY_LARGER * followed_area else 0
         if self._outgrown > PATIENCE:
-            return self._take(regions, int(rivals.argmax()))
+            return self._take(regions, (owners == _OTHER) & (regions == rivals.argmax()))
         self._owners = owners
         return owners
 
-    def _take(self, regions: np.ndarray, which: int) -> np.ndarray:
+    def _take(self, regions: np.ndarray, whom: np.ndarray) -> np.ndarray:
+        """Follows whoever is at `whom`, (h, w) bool, from now on. Returns: as _owners."""
         self._missing = self._outgrown = 0
-        owner = np.full(int(regions.max()) + 1, _OTHER, np.uint8)
-        owner[0], owner[which] = 0, _FOLLOWED
-        self._owners = owner[regions]
-        return self._owners
+        owners = np.where(regions > 0, np.uint8(_OTHER), np.uint8(0))
+        owners[whom] = _FOLLOWED
+        self._owners = owners
+        return owners
 
 
 def _distances(owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

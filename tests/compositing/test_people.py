@@ -80,6 +80,15 @@ def test_two_who_touch_stay_two():
     assert shows(apart, LEFT) and not shows(apart, RIGHT)
 
 
+def test_a_smaller_one_stays_alone_however_long_a_larger_one_touches_them():
+    follower = PersonFollower()
+    follower.only(people((LEFT, 18), (RIGHT, 17)))
+    for gap in [*range(30, 16, -2), *[16] * 3 * PATIENCE]:
+        left, right = (64 - gap, 70), (64 + gap, 70)
+        only = follower.only(people((left, 18), (right, 20)))
+        assert shows(only, left) and not shows(only, right)
+
+
 def test_who_hides_behind_the_followed_person_takes_nothing_of_them():
     follower = PersonFollower()
     for x in range(30, 97, 3):  # a slighter person walks from the left to behind the followed one
