@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -47,11 +48,11 @@ class HttpStream:
     def __init__(self, url: str, *, timeout_s: float, closing: threading.Event | None = None) -> None:
         self._shown_url = without_password(url)
         self._wire = _Wire(timeout_s, closing or threading.Event())
+        request = urllib.request.Request(_without_user(url), headers={"User-Agent": USER_AGENT, "Accept": "*/*"})
         try:
-            self._answer = _opener(url, self._wire).open(
-                urllib.request.Request(_without_user(url), headers={"User-Agent": USER_AGENT, "Accept": "*/*"}),
-                timeout=timeout_s,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of a log-in's realm without quotes
+                self._answer = _opener(url, self._wire).open(request, timeout=timeout_s)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._wire.cut()
             raise self._failed(error) from error

@@ -24,6 +24,7 @@ from edge_deeplab.video.frames import Frame
 from edge_deeplab.video.source_life import SourceLife
 
 TOLD_AGAIN_S = 60.0
+KEPT_NOTES = 20  # of the openings, the newest: a source that comes and goes for weeks must not fill the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class ReconnectingSource(SourceLife):
         self._name = self._inner.describe().partition(" (")[0].removeprefix("live stream ")
         self._check = FrameCheck(self._options.checks)
         self._trouble = _Trouble(self._name, tell or _log, clock_s)
-        self._inner_notes: dict[str, None] = {}
+        self._inner_notes: list[str] = []
         self._tries = 0
 
     @property
@@ -193,7 +194,8 @@ class ReconnectingSource(SourceLife):
 
     def _let_go(self) -> None:
         self._inner.close()
-        self._inner_notes.update(dict.fromkeys(self._inner.notes))
+        notes = list(dict.fromkeys((*self._inner_notes, *self._inner.notes)))
+        self._inner_notes = notes[-KEPT_NOTES:]
         self._inner.notes.clear()
 
     def _release(self) -> None:

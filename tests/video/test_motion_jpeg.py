@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faulty_camera import HEAD, WAIT_S, FaultyCamera, jpeg_of, part_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge_deeplab.errors import DeviceError
 from edge_deeplab.video import motion_jpeg, multipart, streams
+from edge_deeplab.video.http_stream import HttpStream
 from edge_deeplab.video.motion_jpeg import MotionJpegSource
 from edge_deeplab.video.streams import open_stream
 
@@ -191,6 +194,38 @@ def test_a_server_that_answers_badly_is_one_line(kind, camera, quick, capfd) -> 
         open_stream(server.url)
     assert "no video comes from there" in one_line(caught)
     assert capfd.readouterr() == ("", "")
+
+
+HEADS = st.lists(
+    st.sampled_from([
+        b"HTTP/1.1 200 OK", b"HTTP/1.1 302 Found", b"HTTP/1.1 401 No", b"\r\n", b"\r\n", b"\n", b"Content-Type: ",
+        b"multipart/x-mixed-replace; boundary=frame", b"multipart/", b"Location: /video", b"Location: ftp://x",
+        b"WWW-Authenticate: Digest realm=", b"WWW-Authenticate: Basic realm=x", b"Transfer-Encoding: chunked",
+        b"Content-Length: 99", b"Content-Length: -1", b"--frame\r\n", b"ffffffff\r\n", b"\xff\xd8\xff", b"\x00",
+    ]), max_size=12,
+).map(b"".join)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(HEADS)
+def test_whatever_a_server_answers_is_one_line(quick, head) -> None:
+    server = FaultyCamera(head)
+    for _ in range(12):  # redirects and log-ins come again
+        server.cut()
+    try:
+        with pytest.raises(DeviceError) as caught:
+            open_multipart(server.url)
+        one_line(caught)
+    finally:
+        server.stop()
+
+
+def open_multipart(url: str) -> None:
+    """Opens as open_stream does, but leaves what is no multipart to nobody: FFmpeg has other bounds."""
+    with HttpStream(url, timeout_s=0.4) as stream:
+        if not stream.content_type.startswith("multipart/"):
+            raise DeviceError("no multipart")
+        MotionJpegSource(url, stream).close()
 
 
 BAD_BODIES = {

@@ -164,6 +164,23 @@ def test_a_steady_source_begins_with_the_short_wait_again() -> None:
     assert clock.waits_s[-1] == 0.0
 
 
+def test_the_notes_of_many_openings_do_not_pile_up() -> None:
+    clock = Clock()
+    opened = itertools.count()
+
+    def open_again(closing: threading.Event | None = None) -> SourceLife:
+        source = Scripted(1, clock)
+        source.notes.append(f"opening {next(opened)} had something of its own to say")
+        return source
+
+    source = ReconnectingSource(
+        open_again(), open_again, ReconnectOptions(), tell=lambda _: None, wait=clock.wait, clock_s=clock
+    )
+    assert len(list(itertools.islice(source, 200))) == 200
+    assert len(source.notes) <= reconnecting.KEPT_NOTES + 2
+    assert any("opening 198 " in note for note in source.notes)
+
+
 def test_it_gives_up_after_its_time_with_a_line_that_says_why() -> None:
     clock, lines = Clock(), []
     source = scripted([2, *[None] * 1000], clock, ReconnectOptions(gives_up_after_s=120), lines)
