@@ -114,7 +114,7 @@ class PortraitEffect:
             self._composed_name = frame.name
         if self.stages_before:
             ready, matte_ms = self._ready.popleft(), {}
-            assert ready.index == frame.index, "the pipeline keeps the order of frames"
+            assert ready.frame_index == frame.index, "the pipeline keeps the order of frames"
             matte, infer_ms = ready.matte, ready.took_ms
         else:
             matte, infer_ms = self._matte(frame), 0.0
@@ -169,6 +169,6 @@ class PortraitEffect:
 class _Ready(NamedTuple):
     """A matte on its way from the stage that made it to `apply`."""
 
-    index: int
+    frame_index: int
     matte: np.ndarray
     took_ms: float

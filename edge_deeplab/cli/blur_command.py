@@ -56,8 +56,8 @@ def command(
     that carries no manifest needs --labels, --input-range and --activation.
 
     --target-fps holds a rate where the machine is too slow, and --max-cpu leaves it to other programs: the mask is made
-    by a smaller model and on fewer frames, the blur more coarsely, as little and as shortly as will do. What was given
-    up is said at the end.
+    on fewer frames and moved with the picture between them, the blur more coarsely, then the mask by a smaller model,
+    as little and as shortly as will do. What was given up is said at the end.
 
     \b
     edge-deeplab blur

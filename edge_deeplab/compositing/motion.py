@@ -50,7 +50,7 @@ class MatteMotion:
     """
 
     def __init__(self) -> None:
-        self._flow_of = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow_of.setFinestScale(FINEST_SCALE)
         self._flow_of.setUseMeanNormalization(True)
         self._buffers = Buffers()

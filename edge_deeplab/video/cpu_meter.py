@@ -20,7 +20,7 @@ MOST_SPAN_S = 2.0
 class _Moment(NamedTuple):
     wall_s: float
     cpu_s: float
-    index: int | None
+    frame_index: int | None
 
 
 class CpuMeter:
@@ -62,9 +62,10 @@ class CpuMeter:
     def offered_rate(self) -> float | None:
         """Frames that came per second, made or dropped; None where their indices are not known, as rate."""
         rate = self.rate()
-        if rate is None or self._moments[0].index is None or self._moments[-1].index is None:
+        if rate is None:
             return None
-        return (self._moments[-1].index - self._moments[0].index) / self._span_s()
+        first, last = self._moments[0].frame_index, self._moments[-1].frame_index
+        return None if first is None or last is None else (last - first) / self._span_s()
 
     def _span_s(self, first: int = 0) -> float:
         return self._moments[-1].wall_s - self._moments[first].wall_s
