@@ -51,7 +51,9 @@ def run_portrait(
     """
     with ExitStack() as opened:
         choices = _background_choices(options, opened)
-        segmenter = opened.enter_context(Segmenter(options.model, threads=options.live.threads, manifest=manifest))
+        segmenter = opened.enter_context(
+            Segmenter(options.model, threads=options.live.threads, manifest=manifest, trims_ends=True)
+        )
         small = _open_small_model(options, opened)
         compositing = dataclasses.replace(options.compositing, background=choices[0].background)
         settings = LiveSettings(Settings(compositing=compositing))
@@ -118,7 +120,9 @@ def _open_small_model(options: PortraitOptions, opened: ExitStack) -> Segmenter 
             )  # fmt: skip
         return None
     name = quality.small_model or SMALL_MODELS.get(options.model)
-    return None if name is None else opened.enter_context(Segmenter(name, threads=options.live.threads))
+    return (
+        None if name is None else opened.enter_context(Segmenter(name, threads=options.live.threads, trims_ends=True))
+    )
 
 
 def _background_choices(options: PortraitOptions, opened: ExitStack) -> list[BackgroundChoice]:

@@ -112,12 +112,14 @@ class PortraitEffect:
         if frame.name != self._composed_name:  # pictures of a folder have names, and nothing to do with one another
             self._compositor.reset()
             self._composed_name = frame.name
+        edge_bgr = None
         if self.stages_before:
             ready, matte_ms = self._ready.popleft(), {}
             assert ready.frame_index == frame.index, "the pipeline keeps the order of frames"
             matte, infer_ms = ready.matte, ready.took_ms
         else:
-            matte, infer_ms = self._matte(frame), 0.0
+            edge_bgr = self._compositor.shrink(frame.bgr)  # the model looks at it too: half the work of shrinking
+            matte, infer_ms = self._matte(frame.name, edge_bgr), 0.0
             matte_ms = self._mattes.stage_ms
         settings = self._settings.read()
         options = self._control.applied(settings.compositing)
@@ -125,7 +127,9 @@ class PortraitEffect:
             self._compositor.options = options
         composing_ns = time.perf_counter_ns()
         self._views.keep(frame.bgr, settings)
-        picture = self._compositor.compose(frame.bgr, matte, time_s=frame.time_s, out=frame.bgr)
+        picture = self._compositor.compose(
+            frame.bgr, matte, time_s=frame.time_s, out=frame.bgr, edge_bgr=edge_bgr
+        )  # fmt: skip
         picture = self._views.show(picture, lambda: self._compositor.alpha, settings)
         ended_ns = time.perf_counter_ns()
         self._compose_ms += EXPECTATION_SHARE * ((ended_ns - composing_ns) / 1e6 - self._compose_ms)
@@ -142,17 +146,17 @@ class PortraitEffect:
     def _infer(self, frame: Frame) -> Frame:
         """The stage before `apply`: leaves the frame's matte for it."""
         began_ns = time.perf_counter_ns()
-        matte = self._matte(frame).copy()  # the next one is made while this one is used
+        matte = self._matte(frame.name, frame.bgr).copy()  # the next one is made while this one is used
         self._ready.append(_Ready(frame.index, matte, (time.perf_counter_ns() - began_ns) / 1e6))
         return frame
 
-    def _matte(self, frame: Frame) -> np.ndarray:
-        if frame.name != self._inferred_name:
+    def _matte(self, name: str, picture_bgr: np.ndarray) -> np.ndarray:
+        if name != self._inferred_name:
             self._mattes.reset()
-            self._inferred_name = frame.name
+            self._inferred_name = name
         quality = self._control.quality
         usable_s = USABLE_SHARE * max(self._interval_s, quality.least_interval_s)
-        return self._mattes.of(frame.bgr, quality, patience_s=max(0.0, usable_s - self._compose_ms / 1e3))
+        return self._mattes.of(picture_bgr, quality, patience_s=max(0.0, usable_s - self._compose_ms / 1e3))
 
     def _controlled(self, *, is_live: bool) -> QualityControl:
         return QualityControl(self._options, has_small_model=self._small is not None, is_live=is_live)
