@@ -80,7 +80,6 @@ check: .venv/dev
 bench: .venv/dev .venv-peer/made
 	$(PYTHON) benchmarks/import_cost.py
 	$(PYTHON) benchmarks/peer_model_speed.py .venv-peer/bin/python
-	$(PYTHON) benchmarks/peer_frame_speed.py .venv-peer/bin/python
 	@test -d "$(PORTRAITS)/val/images" || echo "no pictures in $(PORTRAITS)/val: quality beside MediaPipe is not measured"
 	test ! -d "$(PORTRAITS)/val/images" || { \
 		$(PYTHON) benchmarks/peer_quality.py .venv-peer/bin/python --data "$(PORTRAITS)/val" && \
@@ -89,6 +88,7 @@ bench: .venv/dev .venv-peer/made
 
 bench-live: .venv/dev .venv-peer/made
 	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python
+	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python --part frames --threads 1
 	@test -d "$(PORTRAITS)/val/images" || echo "no pictures in $(PORTRAITS)/val: quality is not measured"
 	test ! -d "$(PORTRAITS)/val/images" || $(PYTHON) benchmarks/live_quality.py .venv-peer/bin/python \
 		--data "$(PORTRAITS)" --clips "$(DATA)/clips" --pictures $(PICTURES)
