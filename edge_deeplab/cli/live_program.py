@@ -134,6 +134,9 @@ def say_progress(progress: Progress) -> None:
     if not sys.stderr.isatty():
         return
     total = "" if progress.total is None else f" of {progress.total}"
+    if progress.trouble:  # a rate that was is no news now
+        click.echo(f"{CLEAR_LINE}frame {progress.frames}{total}, {progress.trouble}", err=True, nl=False)
+        return
     rate = "" if progress.fps is None else f", {progress.fps:.1f} fps"
     left = "" if progress.left_s is None else f", {progress.left_s:.0f} s left"
     late = "" if progress.latency_ms is None or progress.total is not None else f", {progress.latency_ms:.0f} ms late"

@@ -163,16 +163,17 @@ class CameraSource(SourceLife):
 
     def _frames(self) -> Iterator[Frame]:
         index, failed, bgr, at_ns = 0, 0, self._first, self._first_ns
-        is_read = True
+        good_ns, is_read = at_ns, True
         while True:
             if is_read:
-                failed = 0
+                failed, good_ns = 0, at_ns
                 time_s = (at_ns - self._first_ns) / 1e9
                 yield Frame(index, time_s, cv2.flip(bgr, 1) if self._mirror else bgr, captured_ns=at_ns)
                 index += 1
             else:
                 failed += 1
-                if failed >= FAILED_READS:
+                # A pulled cable fails at once, a stalled camera only after the driver's time-out.
+                if failed >= FAILED_READS or at_ns - good_ns >= READ_TIMEOUT_MS * 1e6:
                     raise DeviceError(
                         f"camera {self._spec} went away after {index} frames", next_step="is it plugged in?"
                     )

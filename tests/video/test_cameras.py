@@ -125,6 +125,12 @@ def test_single_lost_frames_are_survived_and_a_lost_camera_is_an_error(recorded_
         list(CameraSource("0", open_capture=recorded_capture(gives=6)))
 
 
+def test_a_camera_that_stalls_is_lost_at_its_first_time_out(recorded_capture, monkeypatch) -> None:
+    monkeypatch.setattr(cameras, "READ_TIMEOUT_MS", 0)  # as if the failed read had taken so long
+    with pytest.raises(DeviceError, match="went away after 2 frames"):
+        list(CameraSource("0", open_capture=recorded_capture(fails_at={3})))
+
+
 def test_a_camera_without_a_picture_is_released(recorded_capture) -> None:
     capture = recorded_capture(gives=0)
     with pytest.raises(DeviceError, match="gives no picture"):
