@@ -89,6 +89,7 @@ bench: .venv/dev .venv-peer/made
 bench-live: .venv/dev .venv-peer/made
 	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python
 	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python --part frames --threads 1
+	$(PYTHON) benchmarks/looks_cost.py --pictures $(PICTURES)
 	@test -d "$(PORTRAITS)/val/images" || echo "no pictures in $(PORTRAITS)/val: quality is not measured"
 	test ! -d "$(PORTRAITS)/val/images" || $(PYTHON) benchmarks/live_quality.py .venv-peer/bin/python \
 		--data "$(PORTRAITS)" --clips "$(DATA)/clips" --pictures $(PICTURES)
