@@ -26,7 +26,7 @@ from edge_deeplab.video.source_life import SourceLife, quiet_opencv
 OPEN_TIMEOUT_S = 4.0  # of HTTP
 TIMEOUT_MS = 5000  # of FFmpeg: for opening, and again for each picture
 # What OpenCV hands to FFmpeg. Over UDP every lost packet is a grey patch, so TCP comes first; FFmpeg turns to UDP
-# where a camera refuses it. Without low_delay its decoder keeps as many frames back as it has threads.
+# where a camera refuses it. low_delay asks its decoder for each frame as soon as it can be had.
 FFMPEG_OPTIONS = "rtsp_flags;prefer_tcp|flags;low_delay"
 FFMPEG_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment_lock = threading.Lock()
