@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -92,3 +93,32 @@ def test_line_reaches_the_log(capsys: pytest.CaptureFixture[str]) -> None:
         epoch=3, epochs=9, loss=0.5, scores={"val": 0.0}, is_best=False, duration_s=1.0, warnings=("val: one class",)
     ))  # fmt: skip
     assert capsys.readouterr().err.splitlines()[-1] == "edge-deeplab: warning: val: one class"
+
+
+def test_trainer_tells_of_a_network_that_says_background_everywhere(
+    discs: Path, recipe_text: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("keras")
+    from edge_deeplab.recipe import parse_recipe
+    from edge_deeplab.training.loop import Trainer
+    from edge_deeplab.training.run import TrainRun
+    from edge_deeplab.training.validation import load_validation
+
+    run = parse_recipe(recipe_text.replace("ema = 0.8", "ema = 0.0"), TrainRun, variables={"DATA": discs})
+    events: list[object] = []
+    trainer = Trainer(run, tmp_path / "run", on_event=events.append)
+    trainer._begin_folder()
+    stage = run.stages[0]
+    trainer._open_stage(stage, None)
+    kernel, bias = trainer.model.get_layer("logits").get_weights()
+    trainer.model.get_layer("logits").set_weights([0 * kernel, np.array([1, -1], bias.dtype)])
+    sets = [
+        load_validation(name, pairs, size_hw=stage.size_hw, classes=2)
+        for name, pairs in trainer.validation_pairs.items()
+    ]
+    trainer._finish_epoch(4, stage, 1.0, sets, trainer._loader(stage), 0.0)
+    [event] = events
+    assert isinstance(event, EpochEvent)
+    [line] = event.warnings
+    assert line.startswith("val: the network says 'background' on 100.0% of the pixels")
+    assert json.loads((tmp_path / "run/metrics.jsonl").read_text())["warnings"] == [line]

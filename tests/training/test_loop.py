@@ -43,7 +43,7 @@ def whole_run(discs, recipe_text, tmp_path_factory):
 
 
 def test_folder_holds_model_recipe_metrics_and_checkpoint(whole_run):
-    run, folder, _, end = whole_run
+    run, folder, events, end = whole_run
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoint.npz", "disc.keras", "metrics.jsonl", "recipe.toml",
     ]  # fmt: skip
@@ -52,6 +52,8 @@ def test_folder_holds_model_recipe_metrics_and_checkpoint(whole_run):
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     assert [line["step"] for line in lines] == [6, 12, 18]
     assert [line["size_hw"] for line in lines] == [[32, 32], [32, 32], [48, 48]]
+    told = [list(event.warnings) for event in events if isinstance(event, EpochEvent)]
+    assert [line.get("warnings", []) for line in lines] == told  # of a network that says one class alone
     assert end.step == 18
 
 
