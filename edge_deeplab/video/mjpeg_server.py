@@ -67,7 +67,10 @@ class HttpAddress:
 
     def __post_init__(self) -> None:
         if self.token and not re.fullmatch(r"[A-Za-z0-9._~-]{8,200}", self.token):
-            raise UsageError("--http-token", allowed="8 to 200 letters, digits, and . _ ~ -")
+            raise UsageError(
+                "--http-token: too short, or with signs that an address cannot hold",
+                allowed="8 to 200 letters, digits, and . _ ~ -",
+            )
         if not self.is_loopback and not self.token and not self.is_open:
             raise UsageError(
                 f"--http {self.host}:{self.port}: anybody in the network could watch",

@@ -22,8 +22,8 @@ from edge_deeplab.video.output import SinkLife
 DEFAULT_FPS = Fraction(30)
 DEVICE_ASKED_EVERY = 30  # frames; the backend of Linux writes to a device that went away without a word
 LINUX_STEPS = (
-    "sudo apt install v4l2loopback-dkms, then"
-    " sudo modprobe v4l2loopback exclusive_caps=1 card_label=edge-deeplab, and start this again"
+    "type: sudo modprobe v4l2loopback exclusive_caps=1 card_label=edge-deeplab"
+    " (where there is no such module: sudo apt install v4l2loopback-dkms)"
 )
 OBS_STEPS = "install OBS Studio (obsproject.com) and start its virtual camera once"
 
@@ -90,8 +90,8 @@ class VirtualCameraSink(SinkLife):
 
 def _refusal(device: str | None, size_wh: tuple[int, int], error: Exception) -> DeviceError:
     """What to do, by what the backends said: they tell a missing device from one that takes no such frames."""
-    reason = "; ".join(str(error).split("\n"))
-    named = f"virtual camera {device}" if device else "no virtual camera"
+    reason = ", ".join(str(error).rstrip(".").split("\n"))
+    named = f"virtual camera {device}" if device else "virtual camera"
     steps = LINUX_STEPS if sys.platform.startswith("linux") else OBS_STEPS
     if any(word in reason for word in ("format", "resolution", "width", "height", "in use", "busy")):
         return DeviceError(
