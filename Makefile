@@ -8,6 +8,7 @@
 #   make bench-live  speed and quality of live portrait blur beside MediaPipe's; pictures of the worst and best frames
 #                in PICTURES
 #   make soak    100,000 frames of a camera that fails now and then: does anything grow? About 12 minutes
+#   make bench-serve  what batching gains, what HTTP adds, and whether anything is lost when replicas are killed
 #   make model   the bundled model again, from its recipe; DATA=folder with data/ and models/, hours of training
 
 PYTHON := .venv/bin/python
@@ -21,7 +22,7 @@ PICTURES ?= runs/bench_live
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: demo test test-arm64 test-window check bench bench-live soak model clean
+.PHONY: bench-serve demo test test-arm64 test-window check bench bench-live soak model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -96,6 +97,9 @@ bench-live: .venv/dev .venv-peer/made
 
 soak: .venv/dev
 	$(PYTHON) benchmarks/soak.py --frames 100000 --faults 2000 --gate
+
+bench-serve: .venv/dev
+	$(PYTHON) benchmarks/serve_load.py --gate
 
 # Every line goes on, or starts, where an earlier `make model` stopped; the last one holds the gates of the bundled model.
 # The result stays in $(RUN); copy it to edge_deeplab/assets/ when it is better than what is there.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from edge_deeplab.errors import EdgeDeepLabError, InputError, UsageError
@@ -99,7 +100,9 @@ class SegmentReplica:
         self._settings = settings
         self._work = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._engine = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._batches: dict[tuple[int, int], Callable[[np.ndarray], Any]] = {}
+        self._batches: dict[tuple[int, int], Any] = {}
+        self._present = 0
+        cv2.setNumThreads(1)  # pictures run beside one another already, and the model wants the processors
         self._failure: EdgeDeepLabError | None = None
         try:
             # in the thread that will run it: LiteRT and TensorFlow keep state per thread
@@ -120,8 +123,12 @@ class SegmentReplica:
             max_batch=settings.max_batch, manifest=settings.manifest,
         )  # fmt: skip
 
-    def _gather(self) -> Callable[[np.ndarray], Any]:
-        """A function for one picture of a size that shares a run of the model with others of that size."""
+    def _gather(self) -> Any:
+        """A function for one picture of a size that shares a run of the model with others of that size.
+
+        One queue a size. While the model runs, what comes waits together for the next run; only a picture that finds
+        it idle is held back for others, and none that is alone.
+        """
         from ray import serve
 
         @serve.batch(
@@ -151,21 +158,28 @@ class SegmentReplica:
 
     async def segment(self, data: bytes, ask: Ask) -> Answer | Refusal:
         """One picture. data: a JPEG, PNG or WebP file."""
+        self._present += 1
+        try:
+            return await self._segment(data, ask)
+        finally:
+            self._present -= 1
+
+    async def _segment(self, data: bytes, ask: Ask) -> Answer | Refusal:
         loop = asyncio.get_running_loop()
         start = time.perf_counter_ns()
         try:
             fitted, placement = await loop.run_in_executor(self._work, self._read, data)
             decoded = time.perf_counter_ns()
             size_hw = placement.target_hw
-            probabilities, batch, model_ms = await self._batches[size_hw](fitted)
+            gathered = self._batches[size_hw]
+            gathered.set_batch_wait_timeout_s(self._settings.batch_wait_s if self._present > 1 else 0.0)
+            probabilities, batch, model_ms = await gathered(fitted)
             came = time.perf_counter_ns()
             manifest = self._model.manifest
             body, media_type = await loop.run_in_executor(
                 self._work, encode_answer, ask, probabilities, placement, manifest.labels, manifest.person_class
             )
-        except UsageError as error:
-            return Refusal(422, str(error))
-        except InputError as error:
+        except (UsageError, InputError) as error:
             return Refusal(422, str(error))
         stage_ms = {
             "decode": (decoded - start) / 1e6,
