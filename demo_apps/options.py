@@ -52,8 +52,12 @@ class LiveOptions:
     camera_size_wh: tuple[int, int] | None = None
     camera_fps: float | None = setting(None, low=1, high=1000, help="frames per second asked of a camera")
     mirror: bool = setting(False, help="turn the camera's picture left to right")
-    reconnects: bool = setting(True, help="open a camera or stream again when it goes away, its last picture shown meanwhile; or end")
-    reconnect_minutes: float = setting(10.0, low=0, high=100_000, help="minutes of being away after which a source is given up; 0: never")
+    reconnects: bool = setting(
+        True, help="open a camera or stream again when it goes away, its last picture shown meanwhile; or end"
+    )
+    reconnect_minutes: float = setting(
+        10.0, low=0, high=100_000, help="minutes of being away after which a source is given up; 0: never"
+    )
     threads: int = setting(2, low=1, high=64, help="threads of the model")
     shows_fps: bool = setting(False, help="draw the frame rate and, live, the latency into the picture")
     overwrites: bool = setting(False, help="replace an output that exists")
@@ -120,11 +124,18 @@ class WebcamOptions:
 
     Attributes:
         model: a .tflite with a manifest, or the name of a bundled one.
+        max_cpu: as QualityOptions'; frames become rarer until it is kept.
     """
 
     model: str = setting("portrait", help="a .tflite with a manifest, or the name of a bundled model")
+    max_cpu: float | None = setting(
+        None, low=1, high=6400, help="processor time to stay under, in percent of one core (50: half a core, 200: two)"
+    )
     live: LiveOptions = field(default_factory=LiveOptions)
     overlay: OverlayOptions = field(default_factory=OverlayOptions)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,13 +46,15 @@ class QualityControl:
         has_small_model: whether a quicker model is at hand.
         is_live: frames come at the world's pace. Of a file, max_cpu costs time and no quality.
         meter: of the whole program.
+        rungs: in place of the ladder.
     """
 
     def __init__(
-        self, options: QualityOptions, *, has_small_model: bool, is_live: bool, meter: CpuMeter | None = None
-    ) -> None:
+        self, options: QualityOptions, *, has_small_model: bool = False, is_live: bool, meter: CpuMeter | None = None,
+        rungs: Sequence[Quality] | None = None,
+    ) -> None:  # fmt: skip
         is_governed = options.target_fps is not None or options.max_cpu is not None
-        rungs = ladder(has_small_model=has_small_model) if is_governed else LADDER[:1]
+        rungs = (rungs or ladder(has_small_model=has_small_model)) if is_governed else LADDER[:1]
         max_cpu = None if options.max_cpu is None else options.max_cpu / 100
         self._governor = Governor(
             Budget(target_fps=options.target_fps, max_cpu=max_cpu),

@@ -15,7 +15,8 @@ import numpy as np
 from edge_deeplab.compositing.overlay import ClassOverlay
 from edge_deeplab.demo_apps.controls import LiveSettings, Settings, class_controls
 from edge_deeplab.demo_apps.live import LiveReport, run_live
-from edge_deeplab.demo_apps.options import WebcamOptions
+from edge_deeplab.demo_apps.options import QualityOptions, WebcamOptions
+from edge_deeplab.demo_apps.quality import LADDER, QualityControl
 from edge_deeplab.demo_apps.views import Views
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.runtime.segmenter import Segmenter
@@ -28,23 +29,37 @@ class OverlayEffect:
 
     Args:
         settings: how the classes are drawn and what is shown, read once a frame.
+        max_cpu: processor time to stay under, percent of one core; frames become rarer until it is kept.
     """
 
-    def __init__(self, segmenter: Segmenter, overlay: ClassOverlay, settings: LiveSettings) -> None:
+    def __init__(
+        self, segmenter: Segmenter, overlay: ClassOverlay, settings: LiveSettings, *, max_cpu: float | None = None
+    ) -> None:
         self._segmenter, self._overlay, self._settings = segmenter, overlay, settings
         self._overlay_ms = 0.0
         self._views = Views()
         self.stages_before: tuple[Stage, ...] = ()
-        self.status, self.quality_shares = "", dict[str, float]()
+        # Classes have no cheaper quality to change to, so there is one rung, of a file and live alike.
+        self._control = QualityControl(QualityOptions(max_cpu=max_cpu), is_live=True, rungs=LADDER[:1])
 
     @property
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds of the last call by stage: the model's, then "overlay"."""
         return {**self._segmenter.stage_ms, "overlay": self._overlay_ms}
 
+    @property
+    def status(self) -> str:
+        """The quality in words; empty where no budget is to be held."""
+        return self._control.status
+
+    @property
+    def quality_shares(self) -> dict[str, float]:
+        """The share of the frames by quality; empty where no budget is to be held."""
+        return self._control.shares
+
     def least_interval_s(self) -> float:
-        """Frames are taken as fast as they come."""
-        return 0.0
+        """Seconds that shall lie between two frames, so that the processor's budget is kept."""
+        return self._control.quality.least_interval_s
 
     def apply(self, frame: Frame) -> np.ndarray:
         """(H, W, 3) uint8 BGR."""
@@ -56,6 +71,7 @@ class OverlayEffect:
         picture = self._overlay.draw(frame.bgr, classes, out=frame.bgr)
         picture = self._views.show(picture, lambda: self._drawn_alone(classes, picture.shape), settings)
         self._overlay_ms = (time.perf_counter_ns() - start_ns) / 1e6
+        self._control.frame_done(sum(self.stage_ms.values()), frame.index)
         return picture
 
     def _drawn_alone(self, classes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -82,7 +98,7 @@ def run_webcam(
     """
     with Segmenter(options.model, threads=options.live.threads, manifest=manifest) as segmenter:
         settings = LiveSettings(Settings(overlay=options.overlay))
-        effect = OverlayEffect(segmenter, ClassOverlay(segmenter.labels), settings)
+        effect = OverlayEffect(segmenter, ClassOverlay(segmenter.labels), settings, max_cpu=options.max_cpu)
         return run_live(
             options.live, segmenter, effect, settings=settings, controls=class_controls(), stop=stop,
             on_progress=on_progress, on_open=on_open, say=say,

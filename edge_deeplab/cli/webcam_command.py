@@ -22,7 +22,7 @@ from edge_deeplab.demo_apps.options import LiveOptions, WebcamOptions
 SECTIONS = {
     **LIVE_SECTIONS,
     "Classes": ("opacity", "shows_legend"),
-    "Model": ("model", "threads"),
+    "Model and speed": ("model", "threads", "max_cpu"),
     "A model that says nothing of itself": tuple(ForeignFacts.__dataclass_fields__),
 }
 
@@ -30,11 +30,18 @@ SECTIONS = {
 @click.command(cls=SectionedCommand, sections=SECTIONS)
 @live_options
 @setting_option(WebcamOptions, "model", "--model", metavar="MODEL")
+@setting_option(WebcamOptions, "max_cpu", "--max-cpu", metavar="PERCENT")
 @setting_option(OverlayOptions, "opacity", "--opacity")
 @setting_option(OverlayOptions, "shows_legend", "--legend/--no-legend", "shows_legend")
 @foreign_options
 def command(
-    live: LiveOptions, as_json: bool, model: str, opacity: float, shows_legend: bool, facts: ForeignFacts
+    live: LiveOptions,
+    as_json: bool,
+    model: str,
+    max_cpu: float | None,
+    opacity: float,
+    shows_legend: bool,
+    facts: ForeignFacts,
 ) -> None:
     """Show the classes a model sees, each in its colour, with a legend.
 
@@ -50,7 +57,7 @@ def command(
     from edge_deeplab.demo_apps.webcam import run_webcam
 
     overlay = OverlayOptions(opacity=opacity, shows_legend=shows_legend)
-    options = WebcamOptions(model=model, live=live, overlay=overlay)
+    options = WebcamOptions(model=model, max_cpu=max_cpu, live=live, overlay=overlay)
     manifest = foreign_manifest(model, facts)
     report = run_webcam(options, manifest=manifest, on_open=say_source, on_progress=say_progress, say=say_line)
     print_report(report, as_json=as_json)

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from edge_deeplab.compositing.options import OverlayOptions
+from edge_deeplab.compositing.overlay import ClassOverlay
+from edge_deeplab.demo_apps.controls import LiveSettings
 from edge_deeplab.demo_apps.options import LiveOptions, WebcamOptions
-from edge_deeplab.demo_apps.webcam import run_webcam
+from edge_deeplab.demo_apps.webcam import OverlayEffect, run_webcam
 from edge_deeplab.imaging.decode import read_image, write_image
 from edge_deeplab.labels import colour_map
 from edge_deeplab.manifest import Manifest
+from edge_deeplab.runtime.segmenter import Segmenter
+from edge_deeplab.video.frames import Frame
 
 PLAIN = OverlayOptions(opacity=1.0, shows_legend=False)
 
@@ -49,3 +53,15 @@ def test_the_rate_is_drawn_when_asked_for(tmp_path: Path, bright_model: Path) ->
     first, second = (read_image(tmp_path / "out" / f"{name}.png") for name in ("a", "b"))
     assert not first.any(), "one frame has no rate"
     assert second[90:].any() and not second[:60].any()
+
+
+def test_a_processor_budget_makes_frames_rarer_and_is_told(bright_model: Path) -> None:
+    """Driven by hand until the first pause is asked for, whatever the machine."""
+    with Segmenter(bright_model) as segmenter:
+        effect = OverlayEffect(segmenter, ClassOverlay(segmenter.labels), LiveSettings(), max_cpu=1.0)
+        frame = np.zeros((480, 640, 3), np.uint8)
+        for index in range(1_000_000):
+            effect.apply(Frame(index, index / 30, frame))
+            if effect.least_interval_s() > 0:
+                break
+    assert "at most" in effect.status and set(effect.quality_shares) == {"full"}
