@@ -29,11 +29,11 @@ class Buffers:
         return found
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
-        """As take, for what has another shape every time: memory is kept as much as was ever needed."""
+        """As take, for what has another shape every time: memory grows to what is needed, by halves, and is kept."""
         count = math.prod(shape)
         found = self._arrays.get(name)
         if found is None or found.size < count or found.dtype != dtype:
-            found = self._arrays[name] = np.empty(count, dtype)
+            found = self._arrays[name] = np.empty(count + count // 2, dtype)
         return found[:count].reshape(shape)
 
     def planes(self, name: str, count: int, shape: tuple[int, ...], dtype: Any = np.uint8) -> list[np.ndarray]:
