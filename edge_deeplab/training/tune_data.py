@@ -15,7 +15,7 @@ import numpy as np
 from edge_deeplab.data.catalogue import open_data, recognise
 from edge_deeplab.data.loader import PairLoader
 from edge_deeplab.data.pairs import LabelledPicture, Pair, list_images
-from edge_deeplab.errors import UsageError
+from edge_deeplab.errors import DataError, UsageError
 from edge_deeplab.imaging.decode import read_image
 from edge_deeplab.training.tune_recipe import TuneRun
 
@@ -30,10 +30,13 @@ class Picture(Pair):
         return image, np.zeros(image.shape[:2], np.uint8)
 
 
-def read_pairs(data: tuple[str, ...], *, labels_needed: bool) -> tuple[LabelledPicture, ...]:
+def read_pairs(
+    data: tuple[str, ...], *, labels_needed: bool, classes: int | None = None
+) -> tuple[LabelledPicture, ...]:
     """The pairs of several data sets in their order; pictures alone where no label is needed and a folder is no set.
 
-    Raises: DataError as open_data.
+    classes: of the model, where it is known already.
+    Raises: DataError as open_data, and for labels that are needed of a set with another number of classes.
     """
     found: list[LabelledPicture] = []
     for text in data:
@@ -42,7 +45,13 @@ def read_pairs(data: tuple[str, ...], *, labels_needed: bool) -> tuple[LabelledP
             pictures = list_images(root / "images" if (root / "images").is_dir() else root)
             found += [Picture(path.stem, path, path) for path in pictures]
         else:
-            found += open_data(text, role="train").pairs
+            opened = open_data(text, role="train")
+            if labels_needed and classes is not None and len(opened.labels or range(classes)) != classes:
+                raise DataError(
+                    f"{text}: {opened.data_set.name} has {len(opened.labels)} classes", came=f"{classes} of the model",
+                    next_step="set tune.label_weight=0 to learn from the float model alone",
+                )  # fmt: skip
+            found += opened.pairs
     return tuple(found)
 
 
@@ -57,7 +66,7 @@ def tuning_batches(
         raise UsageError("tuning needs pictures to learn from", next_step="give --data FOLDER, or --steps 0")
     labels_needed = run.tune.label_weight > 0
     loader = PairLoader(
-        read_pairs(run.data.train, labels_needed=labels_needed), size_hw=size_hw, batch_size=run.tune.batch_size,
+        read_pairs(run.data.train, labels_needed=labels_needed, classes=classes), size_hw=size_hw, batch_size=run.tune.batch_size,
         recipe=run.augment, seed=run.tune.seed, classes=classes, workers=run.data.workers,
         backgrounds=list_images(run.data.backgrounds) if run.data.backgrounds else (),
     )  # fmt: skip

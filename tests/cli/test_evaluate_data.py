@@ -166,5 +166,17 @@ def test_a_recipe_names_a_set_its_splits_and_its_classes(shared: Path, tmp_path:
         Trainer(parse_recipe(voc, TrainRun, variables={"DATA": shared / "data/camvid"}), tmp_path / "run")
 
 
+def test_tuning_refuses_a_set_of_other_classes_whose_labels_it_needs(tmp_path: Path) -> None:
+    from edge_deeplab.errors import DataError
+    from edge_deeplab.training.tune_data import read_pairs
+
+    make_voc(tmp_path)
+    text = (f"{tmp_path}@train_aug",)
+    assert len(read_pairs(text, labels_needed=True, classes=21)) == 2
+    assert len(read_pairs(text, labels_needed=False, classes=2)) == 2
+    with pytest.raises(DataError, match="voc has 21 classes; came 2 of the model; set tune.label_weight=0"):
+        read_pairs(text, labels_needed=True, classes=2)
+
+
 def test_every_set_is_a_set_of_labels_too() -> None:
     assert set(LABEL_SETS) == {"portrait", *(name for name, one in CATALOGUE.items() if one.labels)}
