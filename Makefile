@@ -91,6 +91,11 @@ bench-live: .venv/dev .venv-peer/made
 	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python
 	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python --part frames --threads 1
 	$(PYTHON) benchmarks/looks_cost.py --pictures $(PICTURES)
+	$(PYTHON) benchmarks/pipeline_overlap.py
+	$(PYTHON) benchmarks/governor_hold.py
+	test ! -d "$(DATA)/clips" || { \
+		$(PYTHON) benchmarks/matte_reuse.py --clips "$(DATA)/clips" --pictures $(PICTURES) && \
+		$(PYTHON) benchmarks/quality_ladder.py --clips "$(DATA)/clips" --pictures $(PICTURES); }
 	@test -d "$(PORTRAITS)/val/images" || echo "no pictures in $(PORTRAITS)/val: quality is not measured"
 	test ! -d "$(PORTRAITS)/val/images" || $(PYTHON) benchmarks/live_quality.py .venv-peer/bin/python \
 		--data "$(PORTRAITS)" --clips "$(DATA)/clips" --pictures $(PICTURES)
@@ -112,6 +117,10 @@ model: .venv/dev
 	test -e $(RUN)/portrait.qat || .venv/bin/edge-deeplab tune $(RUN)/portrait.keras --output $(RUN)/portrait.qat \
 		--calibration $(RUN)/portrait.calib --recipe edge_deeplab/recipes/portrait_tune.toml --data "$(DATA)"
 	.venv/bin/edge-deeplab convert $(RUN)/portrait.qat --output $(RUN)/portrait.tflite --force
+	test -e $(RUN)/portrait-192.calib || .venv/bin/edge-deeplab calibrate --output $(RUN)/portrait-192.calib \
+		--size 192x192 "$(PORTRAITS)/train"
+	.venv/bin/edge-deeplab convert $(RUN)/portrait.keras --calibration $(RUN)/portrait-192.calib --size 192x192 \
+		--to int8 --output $(RUN)/portrait-192.tflite --force
 	for set in val:0.93 val_wild:0.60; do \
 		.venv/bin/edge-deeplab evaluate $(RUN)/portrait.keras $(RUN)/portrait.qat $(RUN)/portrait.tflite \
 			--data "$(PORTRAITS)/$${set%:*}" --min-person-iou $${set#*:} || exit $$?; done
