@@ -65,8 +65,9 @@ def tuning_batches(
     if not run.data.train:
         raise UsageError("tuning needs pictures to learn from", next_step="give --data FOLDER, or --steps 0")
     labels_needed = run.tune.label_weight > 0
+    pairs = read_pairs(run.data.train, labels_needed=labels_needed, classes=classes)
     loader = PairLoader(
-        read_pairs(run.data.train, labels_needed=labels_needed, classes=classes), size_hw=size_hw, batch_size=run.tune.batch_size,
+        pairs, size_hw=size_hw, batch_size=run.tune.batch_size,
         recipe=run.augment, seed=run.tune.seed, classes=classes, workers=run.data.workers,
         backgrounds=list_images(run.data.backgrounds) if run.data.backgrounds else (),
     )  # fmt: skip
