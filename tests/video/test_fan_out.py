@@ -22,7 +22,7 @@ import numpy as np
 from edge_deeplab.video.fan_out import FanOut
 from edge_deeplab.video.sink import SinkOptions, open_sink
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # the video fails, as on a full disk; pictures are small
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # the video fails, as on a full disk; pictures are small
 noise = np.random.default_rng(0)
 folder = sys.argv[1]
 sinks = [open_sink(f"{folder}/talk.mp4", SinkOptions(is_recording=True)), open_sink(f"{folder}/pictures/")]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_deeplab.errors import OutputError
+from edge_deeplab.video.encoder import RECORDING_LOOKAHEAD
 from edge_deeplab.video.recording import HYBRID_SINCE, PIECE_S, RecordedFile, piecewise
 from edge_deeplab.video.sink import SinkOptions, open_sink
 
@@ -82,8 +83,8 @@ def test_a_kill_costs_no_more_than_the_last_piece(suffix, tmp_path, repository) 
     assert [file.name for file in tmp_path.iterdir()] == [f"talk.unfinished.{suffix}"]
     frames = played(tmp_path / f"talk.unfinished.{suffix}")
     assert frames == [index % 2 for index in range(len(frames))]
-    # one piece under way, and the frame that the muxer holds to know how long it lasts
-    assert len(frames) >= written - round(PIECE_S * FPS) - 2
+    # one piece under way, what the encoder looks ahead, and the frame that the muxer holds to know how long it lasts
+    assert len(frames) >= written - round(PIECE_S * FPS) - RECORDING_LOOKAHEAD - 3
 
 
 def test_by_opencv_a_kill_leaves_an_mkv_that_plays_but_for_its_last_seconds(tmp_path, repository) -> None:
@@ -104,7 +105,7 @@ def test_a_full_disk_leaves_all_that_was_recorded(suffix, tmp_path, repository) 
     *counts, message = process.communicate()[0].splitlines()
     assert "File too large" in message and f"plays: {tmp_path}/talk.unfinished.{suffix}" in message
     frames = played(tmp_path / f"talk.unfinished.{suffix}")
-    assert len(frames) >= int(counts[-1]) - round(PIECE_S * FPS) - 2
+    assert len(frames) >= int(counts[-1]) - round(PIECE_S * FPS) - RECORDING_LOOKAHEAD - 3
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -135,7 +136,7 @@ def test_a_disk_that_is_full_when_the_index_is_written_costs_the_last_piece(
         assert f"plays: {left_file}" in str(error)
     frames = played(left_file)
     assert frames == [index % 2 for index in range(len(frames))]
-    assert len(frames) >= (60 if left_file.stem == "talk" else 60 - round(PIECE_S * FPS))
+    assert len(frames) >= (60 if left_file.stem == "talk" else 60 - round(PIECE_S * FPS) - RECORDING_LOOKAHEAD - 1)
 
 
 def test_a_finished_recording_is_like_any_other_file(tmp_path) -> None:
