@@ -23,7 +23,7 @@ GAUSSIAN_WH = (55, 55)
 
 NO_STAGE = {"background", "strength", "blur_style", "aperture", "highlights", "working_side"}
 """Options that choose what stands behind, or how much it costs, rather than do something to the edge."""
-SWITCHES: Mapping[str, object] = {"edge_level": 0.5, "edge_softness": 0.0}
+SWITCHES: Mapping[str, object] = {"edge_level": 0.4, "edge_softness": 0.0}
 """What "off" (or "on" where the default is off) means, where it is not the lower bound."""
 
 

@@ -61,7 +61,7 @@ class CompositingOptions:
         edge_softness: width of the transition from person to background, 0 as hard as the resolution allows, 1 the
             matte's own.
         edge_level: the matte at which person and background weigh the same; lower leans outward and keeps more hair,
-            higher cuts closer. With clean edges the person's colours outlast the level, so that it can be above 0.5.
+            higher cuts closer; with clean edges the person's own colours are kept a little beyond it.
         working_side: longer side of the picture that the blur and the edge's model are computed on, pixels; smaller is
             quicker and coarser. The edge itself is drawn at its own resolution whatever this is.
     """
@@ -92,9 +92,9 @@ class CompositingOptions:
     light_wrap: float = setting(
         0.0, low=0.0, high=1.0, help="before another background, how much of its light falls around the person, 0 to 1"
     )
-    edge_softness: float = setting(0.6, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
+    edge_softness: float = setting(0.7, low=0.0, high=1.0, help="softness of the person's edge, 0 (hard) to 1")
     edge_level: float = setting(
-        0.55, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
+        0.5, low=0.05, high=0.95, help="where the edge lies: lower keeps more around the person, higher cuts closer"
     )
     working_side: int = setting(320, low=64, high=1280, help="longer side of the picture the blur is computed on")
 
