@@ -6,6 +6,8 @@ matte = dropper.drop(matte)
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -41,6 +43,7 @@ def small_islands(matte: np.ndarray, least_share: float) -> np.ndarray | None:
     return cv2.subtract(cv2.dilate(small, reach), cv2.dilate(cv2.subtract(cores, small), reach))
 
 
+@functools.cache
 def _disc(radius_px: int) -> np.ndarray:
     side = 2 * radius_px + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
