@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -42,6 +42,7 @@ PAGE_FILES = {
 }  # fmt: skip
 POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 SAFE = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+PNG_TYPE, NPZ_TYPE = MEDIA_TYPES["png"], MEDIA_TYPES["npz"]
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
 NAME_LENGTH = 200
 LONGEST_RETRY_S = 30
@@ -60,6 +61,32 @@ class Problem(BaseModel):
     """What every answer of 4xx and 5xx holds."""
 
     error: str
+
+
+class RunLengths(BaseModel):
+    """A mask as COCO writes it."""
+
+    size: list[int]
+    counts: str
+
+
+class Segment(BaseModel):
+    """One class of a picture."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    index: int = Field(alias="class")
+    label: str
+    area: int
+    segmentation: RunLengths
+
+
+class Segments(BaseModel):
+    """What form=rle gives: every class that is seen."""
+
+    height: int
+    width: int
+    segments: list[Segment]
 
 
 class ModelCard(BaseModel):
@@ -124,7 +151,7 @@ def error_response(status: int, reason: str, headers: dict[str, str] | None = No
 def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RefusedError)
     async def on_refused(request: Request, refused: RefusedError) -> Response:
-        return _Refusing(refused)
+        return Refusing(refused)
 
     @app.exception_handler(UsageError)
     async def on_usage(_: Request, error: UsageError) -> Response:
@@ -145,7 +172,7 @@ def _add_handlers(app: FastAPI) -> None:
         return error_response(error.status_code, str(error.detail), dict(error.headers or {}))
 
 
-class _Refusing(Response):
+class Refusing(Response):
     """A refusal as an answer that first lets the caller finish sending."""
 
     def __init__(self, refused: RefusedError) -> None:
@@ -153,6 +180,7 @@ class _Refusing(Response):
         self._refused = refused
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Speaks ASGI."""
         await refuse(self._refused, scope, send)
 
 
@@ -197,7 +225,7 @@ def _add_picture_routes(app: FastAPI, serving: Serving) -> None:
 
     @app.post(
         "/v1/segment", tags=["pictures"], summary="Segment one picture", response_class=Response,
-        responses={200: {"content": dict.fromkeys(MEDIA_TYPES.values(), binary)}, **usual},
+        responses={200: {"model": Segments, "content": dict.fromkeys((PNG_TYPE, NPZ_TYPE), binary)}, **usual},
         openapi_extra={"requestBody": {"required": True, "content": one}},
     )  # fmt: skip
     async def segment(

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from edge_deeplab.errors import UsageError
 from edge_deeplab.serving.admission import RefusedError
-from edge_deeplab.serving.front import Problem, Serving
+from edge_deeplab.serving.front import Serving, problems
 from edge_deeplab.serving.job_store import CANCELLED, DONE, FAILED, LIVE, STATES, Job, JobStore, StoreFullError
 from edge_deeplab.serving.options import MEGA, ServeOptions
 from edge_deeplab.serving.pictures import VIDEOS, is_video
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VIDEOS_PATH = "/v1/videos"
+USUAL = (400, 401, 404, 422)
+LINKS = {
+    name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}}
+    for name in ("look_at_video", "fetch_video", "cancel_video")
+}
 HEAD_BYTES = 12
 LOOK_EVERY_BYTES = 16_000_000
 STOP_S = 5.0
@@ -156,15 +161,12 @@ def _fail(job: Job, reason: str) -> None:
 def add_video_routes(app: FastAPI, jobs: VideoJobs, serving: Serving) -> None:
     """Adds the routes of videos to the front."""
 
-    def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-        return {status: {"model": Problem} for status in (400, 401, 404, 422, *statuses)}
-
     binary = {"schema": {"type": "string", "format": "binary"}}
     kinds = ("video/mp4", "video/webm", "video/quicktime", "application/octet-stream")
 
     @app.post(
         VIDEOS_PATH, status_code=202, tags=["videos"], summary="Hand in a video",
-        responses=problems(408, 413, 415, 429, 503),
+        responses={**problems(*USUAL, 408, 413, 415, 429, 503), 202: {"links": LINKS}},
         openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(kinds, binary)}},
     )  # fmt: skip
     async def hand_in(
@@ -177,13 +179,16 @@ def add_video_routes(app: FastAPI, jobs: VideoJobs, serving: Serving) -> None:
             raise UsageError("answer: this model knows no person", came=answer, allowed="overlay")
         return _card(await _take_in(request, jobs, answer))
 
-    @app.get(VIDEOS_PATH + "/{job_id}", tags=["videos"], summary="How far a video is", responses=problems())
+    @app.get(
+        VIDEOS_PATH + "/{job_id}", tags=["videos"], summary="How far a video is", responses=problems(*USUAL),
+        operation_id="look_at_video",
+    )  # fmt: skip
     async def look(job_id: str) -> VideoCard:
         return _card(_found(jobs, job_id))
 
     @app.get(
         VIDEOS_PATH + "/{job_id}/result", tags=["videos"], summary="Fetch a video's result", response_class=Response,
-        responses={200: {"content": {"video/mp4": binary}}, **problems(409)},
+        responses={200: {"content": {"video/mp4": binary}}, **problems(*USUAL, 409)}, operation_id="fetch_video",
     )  # fmt: skip
     async def fetch(job_id: str) -> Response:
         job = _found(jobs, job_id)
@@ -194,7 +199,8 @@ def add_video_routes(app: FastAPI, jobs: VideoJobs, serving: Serving) -> None:
 
     @app.delete(
         VIDEOS_PATH + "/{job_id}", tags=["videos"], summary="Cancel a video, or remove what came of it",
-        response_class=Response, responses={200: {"content": {"application/json": {}}}, **problems()},
+        response_class=Response, responses={200: {"content": {"application/json": {}}}, **problems(*USUAL)},
+        operation_id="cancel_video",
     )  # fmt: skip
     async def cancel(job_id: str) -> Response:
         job = _found(jobs, job_id)
