@@ -65,7 +65,7 @@ WORKER = Path(__file__).with_name("live_quality_peer.py")
 STILLS_EVERY = 4  # the figures of single frames are taken of every fourth: neighbours are alike
 OURS, PLAIN = "ours", "our matte, plain blur"
 PEERS = {"usual": "MediaPipe, usual", "usual_alpha": "MediaPipe, usual, soft", "careful": "MediaPipe, careful"}
-ONLY_REPLACED = ("cleans_edges", "light_wrap", "spill")  # stages that do nothing where the frame's own is blurred
+ONLY_REPLACED = ("light_wrap", "despill")  # stages that do nothing where the frame's own is blurred
 BLURRED_FIGURES = (
     "sad", "mse", "gradient", "connectivity", "trimap_iou", "boundary_f", "dtssd", "flicker", "halo", "halo_2000",
     "rim",
@@ -275,9 +275,9 @@ def score_peer(clip: Clip, script: str, scorers: dict[str, list[ClipScorer]], ga
         scorer.add(made, truth, flow=clip.flows[index])
 
 
-def score_blurred(clips: Iterable[Clip], options: CompositingOptions, galleries: tuple[Gallery | None, ...]) -> tuple[
-    dict[str, PortraitReport], dict[str, PortraitReport]
-]:  # fmt: skip
+def score_blurred(
+    clips: Iterable[Clip], options: CompositingOptions, galleries: tuple[Gallery | None, ...]
+) -> tuple[dict[str, PortraitReport], dict[str, PortraitReport]]:
     """The tables "blurred" and "replaced"."""
     blurred: dict[str, list[ClipScorer]] = {}
     replaced: dict[str, list[ClipScorer]] = {}
@@ -300,7 +300,12 @@ def score_blurred(clips: Iterable[Clip], options: CompositingOptions, galleries:
             theirs = dataclasses.replace(clip, mattes=list(clip.peer.masks))
             score_own(theirs, PlainRow(clip.background), PEERS["careful"], replaced, galleries[1])
         print(f"{clip.name}: scored in {time.perf_counter() - started:.1f} s", file=sys.stderr)
-    return ({name: PortraitReport.of(found) for name, found in rows.items()} for rows in (blurred, replaced))  # type: ignore[return-value]
+    return reports_of(blurred), reports_of(replaced)
+
+
+def reports_of(rows: Mapping[str, Sequence[ClipScorer]]) -> dict[str, PortraitReport]:
+    """Each row's figures over all its clips."""
+    return {name: PortraitReport.of(scorers) for name, scorers in rows.items()}
 
 
 def score_steadiness(clips: Iterable[Clip], options: CompositingOptions) -> dict[str, PortraitReport]:
@@ -314,7 +319,7 @@ def score_steadiness(clips: Iterable[Clip], options: CompositingOptions) -> dict
         if clip.peer is not None:
             for script in PEERS:
                 score_peer(clip, script, rows, None)
-    return {name: PortraitReport.of(found) for name, found in rows.items()}
+    return reports_of(rows)
 
 
 def read_size(text: str) -> tuple[int, int]:
@@ -343,6 +348,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here, replacing the file")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write the worst and best frames here")
     arguments = parser.parse_args()
+    if arguments.scenes < 1 or arguments.frames < 2:
+        raise UsageError("too little to score", came=f"{arguments.scenes} scenes of {arguments.frames} frames",
+                         allowed="1 scene or more, of 2 frames or more")  # fmt: skip
     if arguments.json and not arguments.json.parent.is_dir():
         raise OutputError(f"{arguments.json}: cannot be written", came=f"no folder {arguments.json.parent}")
 
