@@ -46,7 +46,9 @@ class Desk:
     ) -> None:
         self._settings, self._keeper, self._stop = settings, keeper, stop
         self._controls = {key: control for control in controls for key in control.keys}
-        self.screen = Screen(help_lines(controls), RateText(latency_ms), shows_rate=shows_rate)
+        self.screen = Screen(
+            help_lines(controls), RateText(latency_ms), shows_rate=shows_rate, is_recording=lambda: keeper.is_recording
+        )
 
     def press(self, key: str) -> None:
         """Does what a key means, as WindowSink names it; an unknown one says how to find the others."""
@@ -87,8 +89,9 @@ class Desk:
 
     def _record(self) -> str:
         if not self._keeper.is_recording:
+            path = self._keeper.start_recording()
             self.screen.start_recording()
-            return f"recording {self._keeper.start_recording().name}"
+            return f"recording {path.name}"
         self.screen.records_since_s = None
         return f"saved {self._keeper.stop_recording().name}"
 

@@ -57,6 +57,7 @@ class Screen:
         helps: keys and what they do, a line each.
         rate: what the line of state shows.
         shows_rate: whether it is shown from the start.
+        is_recording: whether a recording that began still runs: it may fail while others go on.
         clock: seconds; time.monotonic.
 
     Attributes:
@@ -71,8 +72,10 @@ class Screen:
         rate: RateText,
         *,
         shows_rate: bool = False,
+        is_recording: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._is_recording = is_recording
         self.picture: np.ndarray | None = None
         self.shows_help, self.shows_rate = False, shows_rate
         self.records_since_s: float | None = None
@@ -96,6 +99,9 @@ class Screen:
         """
         self.picture = picture
         self._rate.tick()
+        if self.records_since_s is not None and not self._is_recording():
+            self.records_since_s = None
+            self.say("the recording failed")
         said = self._said if self._clock() < self._said_until_s else ""
         rate = self._rate.text() if self.shows_rate else ""
         if not (said or rate or self.shows_help or self.records_since_s is not None):

@@ -193,5 +193,8 @@ class PyavVideoSink(SinkLife):
             if self._container is not None:
                 with contextlib.suppress(av.error.FFmpegError, OSError):  # it would write an index; the file refuses
                     self._container.close()
-            next_step = f"what was recorded until then plays: {self._pending.temporary}"
+            if self._pending.temporary.stat().st_size:
+                next_step = f"what was recorded until then plays: {self._pending.temporary}"
+            else:
+                self._pending.discard()
         return OutputError(f"{self._pending.path}: could not be written", came=reason, next_step=next_step)

@@ -175,11 +175,26 @@ def test_without_pyav_a_recording_is_of_the_kind_that_survives(room, tmp_path, m
 def test_what_cannot_be_saved_is_said_and_ends_nothing(room, tmp_path) -> None:
     tmp_path.rmdir()
     room.press("s", "r")
+    assert room.desk.screen.records_since_s is None
     assert len(room.said) == 2 and all("\n" not in line and str(tmp_path) in line for line in room.said)
     room.write(3)
     tmp_path.mkdir()
     room.press("s")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_recording_that_fails_is_said_and_shown_no_more(room, tmp_path, monkeypatch) -> None:
+    from edge_deeplab.video.recording import RecordedFile
+
+    def no_room(self, place, data) -> None:
+        raise OSError(28, "No space left on device")
+
+    assert room.press("r") is not None and room.desk.screen.records_since_s is not None
+    monkeypatch.setattr(RecordedFile, "_put", no_room)
+    room.write(40)
+    assert room.desk.screen.records_since_s is None and room.outputs.lost == room.said
+    assert len(room.said) == 1 and "No space left on device; is the disk full?" in room.said[0]
+    assert not list(tmp_path.iterdir()), "not a byte could be written, so there is nothing to keep"
 
 
 def test_dragging_moves_the_border_where_it_is_shown(room) -> None:
