@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import coded_frame, read_code
+from coded_frames import coded_frame, read_code
 from hypothesis import given
 from hypothesis import strategies as st
 

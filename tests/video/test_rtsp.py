@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from conftest import coded_frame, read_code
+from coded_frames import coded_frame, read_code
 from rtsp_camera import RtspCamera
 
 from edge_deeplab.errors import DeviceError
