@@ -15,8 +15,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# A decision stands on the mean over so many frames: a multiple of every `mask_every` of the ladder, because a frame
-# whose matte is carried costs less than one whose matte is new.
+# A decision stands on the mean over so many frames or a few more: as many as make whole rounds of `mask_every`, because
+# a frame whose matte is carried costs less than one whose matte is new.
 WINDOW_FRAMES = 12
 WINDOW_S = 1.0  # or over so much time, where frames are rare
 # Load is the share of the budget in use. Above OVER in two windows running, or above FAR_OVER in one, quality goes down
@@ -151,7 +151,7 @@ class Governor:
         self.frames_by_rung[self._rung] += 1
         self._window.add(frame_ms, fps, offered_fps, cpu_share)
         frames, every = self._window.frames, self.ladder[self._rung].mask_every
-        if frames >= WINDOW_FRAMES or (fps and frames >= WINDOW_S * fps and frames % every == 0):
+        if frames % every == 0 and (frames >= WINDOW_FRAMES or (fps and frames >= WINDOW_S * fps)):
             window, self._window = self._window, _Window()
             self._decide(window)
         return self.quality

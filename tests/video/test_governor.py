@@ -185,6 +185,16 @@ def test_the_interval_is_bounded() -> None:
     assert governor.quality.least_interval_s == MOST_INTERVAL_S
 
 
+def test_a_decision_stands_on_whole_rounds_of_mattes() -> None:
+    """Every fifth frame costs five times as much; the mean fits, the mean over twelve frames would not always."""
+    governor = Governor(
+        Budget(target_fps=30), [Quality(name=n, cost=c, mask_every=5) for n, c in (("a", 1), ("b", 0.5))]
+    )
+    for frame in range(100 * WINDOW_FRAMES):
+        governor.after(frame_ms=90.0 if frame % 5 == 0 else 18.0)
+    assert governor.quality.name == "a"
+
+
 def test_nothing_is_decided_about_a_share_that_is_not_known_yet() -> None:
     governor = at(cpu=0.1)
     for _ in range(10 * WINDOW_FRAMES):
