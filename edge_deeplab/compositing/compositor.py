@@ -50,7 +50,9 @@ class Pyramid:
         working_side: about the longer side of `low_wh`; below LOW_SIDE the coefficients' size shrinks with it.
         """
         longest = max(frame_wh)
-        factor = 1 if longest <= FULL_EDGE_SIDE else max(2, -(-longest // EDGE_SIDE))
+        factor = 1 if longest <= FULL_EDGE_SIDE else 2
+        while longest > factor * EDGE_SIDE:
+            factor *= 2
         edge = _divided(frame_wh, factor)
         low = _divided(edge, max(1, round(max(edge) / working_side)))
         coefficient_side = COEFFICIENT_SIDE * min(1.0, working_side / LOW_SIDE)
@@ -249,10 +251,16 @@ class PortraitCompositor:
         return self._enlarged(self._blur.blur(low_bgr, edge_alpha))
 
     def _shrunk(self, name: str, picture: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-        if picture.shape[1::-1] == size_wh:
-            return picture
-        target = self._buffers.take(name, (size_wh[1], size_wh[0], 3))
-        return cv2.resize(picture, size_wh, dst=target, interpolation=cv2.INTER_AREA)
+        """The picture at a smaller size: halved as often as it can be, the rest in one bilinear step.
+
+        A half is the mean of 2 x 2 pixels, in a fifth of the time of any other mean of whole pixels.
+        """
+        step = 0
+        while picture.shape[1::-1] != size_wh:
+            next_wh = (max(size_wh[0], picture.shape[1] // 2), max(size_wh[1], picture.shape[0] // 2))
+            target = self._buffers.take(f"{name} {step}", (next_wh[1], next_wh[0], 3))
+            picture, step = cv2.resize(picture, next_wh, dst=target, interpolation=cv2.INTER_LINEAR), step + 1
+        return picture
 
     def _enlarged(self, picture: np.ndarray) -> np.ndarray:
         assert self._pyramid is not None

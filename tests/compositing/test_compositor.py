@@ -203,7 +203,7 @@ def test_options_out_of_range_are_refused_by_name(change: dict[str, float]) -> N
 
 
 def test_pyramid_of_common_frames_divides_evenly() -> None:
-    for frame_wh in ((640, 480), (1280, 720), (1920, 1080)):
+    for frame_wh in ((640, 480), (1280, 720), (1920, 1080), (2560, 1440), (3840, 2160)):
         pyramid = Pyramid.of(frame_wh)
         assert frame_wh[0] % pyramid.edge_wh[0] == 0 and pyramid.edge_wh[0] % pyramid.low_wh[0] == 0
 
