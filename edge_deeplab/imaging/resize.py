@@ -167,13 +167,12 @@ def resize_image(
     """
     while True:
         height, width = image.shape[:2]
-        is_last_hw = (height <= LAST_STEP * size_hw[0], width <= LAST_STEP * size_hw[1])
-        if all(is_last_hw):
+        if height <= LAST_STEP * size_hw[0] and width <= LAST_STEP * size_hw[1]:
             return resize_bilinear(image, size_hw, kept=kept)
-        # A side that is near enough waits for the last step: each bilinear step softens.
+        # A side that is within a factor of two waits for the last step: each bilinear step softens.
         step_hw = (
-            height if is_last_hw[0] else max(size_hw[0], (height + 1) // 2),
-            width if is_last_hw[1] else max(size_hw[1], (width + 1) // 2),
+            (height + 1) // 2 if height >= 2 * size_hw[0] else height,
+            (width + 1) // 2 if width >= 2 * size_hw[1] else width,
         )
         image = resize_bilinear(image, step_hw, kept=kept)
 
