@@ -12,8 +12,8 @@ from edge_deeplab.compositing.regions import Rect, edge_rects
 
 # The transition is never narrower than this share of the matte's range, or the edge shows the pixels of the matte.
 NARROWEST = 0.12
-# Pixels of the frame: a strip's rows, and the plain columns between two edges that are worth a call of their own.
-STRIP_ROWS = 72
+# Into how many strips a frame is cut, and the plain pixels between two edges that are worth a call of their own.
+STRIPS = 10
 GAP_COLUMNS = 96
 
 
@@ -114,7 +114,7 @@ class Blender:
             larger = self._buffers.take("alpha", frame.shape[:2])
             alpha, factor = cv2.resize(alpha, frame.shape[1::-1], dst=larger, interpolation=cv2.INTER_LINEAR), 1
         height, width = alpha.shape
-        rows = max(1, STRIP_ROWS // factor)
+        rows = -(-height // STRIPS)
         rects = edge_rects(alpha, rows=rows, gap=max(1, GAP_COLUMNS // factor))
         place = 0
         for top in range(0, height, rows):
