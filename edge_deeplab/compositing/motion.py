@@ -20,7 +20,7 @@ from edge_deeplab.compositing.buffers import Buffers
 # Longer side of what motion is looked for in: 160 was 2 % better and took twice the time, 96 was 4 % worse.
 VIEW_SIDE = 128
 LEAST_SIDE = 32  # the flow's patches of 8 pixels must fit at its coarser scales
-# The finest scale of the flow is half the view: a quarter (OpenCV's choice) lost a third of the gain, the whole took
+# The finest scale of the flow is half the view: a quarter (OpenCV's choice) lost half of the gain, the whole took
 # three times the time for 7 % more.
 FINEST_SCALE = 1
 # Mean absolute difference, in gray levels, between a view and the earlier one moved onto it. Webcam clips stay below 6
