@@ -174,7 +174,7 @@ HOSTILE = {
     "wants a log-in": b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="cam"\r\nContent-Length: 0\r\n\r\n',
     "endless headers": b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200,
     "a header without end": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000,
-    "redirects to a file": b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n",
+    "redirects to a file": b"HTTP/1.1 302 Found\r\nLocation: file://localhost/etc/passwd\r\nContent-Length: 0\r\n\r\n",
 }
 SAYS = {
     "silent": "nothing within the time",
