@@ -69,10 +69,11 @@ class LiveReport:
     """What a run did, with what a figure is worth nothing without.
 
     Attributes:
-        model: path, input size, threads.
+        model: path, input size, threads, and which precision of a bundled pair was taken and why.
         pipeline: frames, rates and timings.
         quality: the share of the frames by the quality they were made at; empty where nothing chose.
         lost: the error of each output that failed while the others went on, one line each.
+        is_live: whether the source was; a file's frames wait in line, so their latency says nothing.
     """
 
     source: str
@@ -82,6 +83,7 @@ class LiveReport:
     pipeline: PipelineReport
     quality: dict[str, float]
     lost: tuple[str, ...] = ()
+    is_live: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -91,7 +93,9 @@ class LiveReport:
         """Stages in the order of a frame's way, what lies inside one before it."""
         stages = self.pipeline.stages
         ends = ("capture", "write", "latency")
-        outer = ["capture", *(name for name in stages if "/" not in name and name not in ends), "write", "latency"]
+        outer = ["capture", *(name for name in stages if "/" not in name and name not in ends), "write"]
+        if self.is_live:
+            outer.append("latency")
         order = [name for one in outer for name in (*(inner for inner in stages if inner.startswith(f"{one}/")), one)]
         return [(name, stages[name]) for name in order if name in stages]
 
@@ -155,10 +159,11 @@ def run_live(
         notes = (*source.notes, *outputs.notes)  # closing the outputs may have added some
         return LiveReport(
             source=described[0], output=described[1], frame_wh=source.size_wh, lost=tuple(outputs.lost),
+            is_live=source.is_live,
             pipeline=dataclasses.replace(pipeline, notes=notes), quality=effect.quality_shares,
             model={
                 "file": str(segmenter.path), "name": segmenter.manifest.name,
-                "size_hw": segmenter.size_hw, "threads": options.threads,
+                "size_hw": segmenter.size_hw, "threads": options.threads, "precision": str(segmenter.chosen),
             },
         )  # fmt: skip
 

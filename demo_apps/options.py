@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from edge_deeplab.compositing.options import CompositingOptions, OverlayOptions
 from edge_deeplab.recipe import check, setting
@@ -36,6 +37,7 @@ class LiveOptions:
         reconnects: open a camera or a live stream again when it goes away; its last good picture is shown meanwhile.
         reconnect_minutes: so long is it tried before its going is an error; 0 tries for ever.
         threads: of the model's engine and of OpenCV.
+        precision: of a bundled model, which is two files; "auto" takes the one that this processor runs faster.
         shows_fps: draw the rate into the picture, of something live the latency too; where there is a window, into
             its picture alone.
         overwrites: replace an output that exists.
@@ -59,6 +61,9 @@ class LiveOptions:
         10.0, low=0, high=100_000, help="minutes of being away after which a source is given up; 0: never"
     )
     threads: int = setting(2, low=1, high=64, help="threads of the model")
+    precision: Literal["auto", "int8", "float16"] = setting(
+        "auto", help="which file of a bundled model runs; auto: the faster one here, timed once and remembered"
+    )
     shows_fps: bool = setting(False, help="draw the frame rate and, live, the latency into the picture")
     overwrites: bool = setting(False, help="replace an output that exists")
 

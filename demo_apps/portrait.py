@@ -51,9 +51,10 @@ def run_portrait(
     """
     with ExitStack() as opened:
         choices = _background_choices(options, opened)
-        segmenter = opened.enter_context(
-            Segmenter(options.model, threads=options.live.threads, manifest=manifest, trims_ends=True)
-        )
+        live = options.live
+        segmenter = opened.enter_context(Segmenter(
+            options.model, threads=live.threads, manifest=manifest, precision=live.precision, trims_ends=True
+        ))  # fmt: skip
         small = _open_small_model(options, opened)
         compositing = dataclasses.replace(options.compositing, background=choices[0].background)
         settings = LiveSettings(Settings(compositing=compositing))

@@ -96,10 +96,11 @@ def run_webcam(
 
     Raises: ModelError, InputError, OutputError, DeviceError.
     """
-    with Segmenter(options.model, threads=options.live.threads, manifest=manifest) as segmenter:
+    live = options.live
+    with Segmenter(options.model, threads=live.threads, manifest=manifest, precision=live.precision) as segmenter:
         settings = LiveSettings(Settings(overlay=options.overlay))
         effect = OverlayEffect(segmenter, ClassOverlay(segmenter.labels), settings, max_cpu=options.max_cpu)
         return run_live(
-            options.live, segmenter, effect, settings=settings, controls=class_controls(), stop=stop,
+            live, segmenter, effect, settings=settings, controls=class_controls(), stop=stop,
             on_progress=on_progress, on_open=on_open, say=say,
         )  # fmt: skip

@@ -184,9 +184,11 @@ def report_lines(report: LiveReport) -> list[str]:
     dropped = f", {run.dropped} dropped" if run.dropped else ""
     cores = f", {run.cpu_s / run.duration_s:.1f} processor cores busy" if run.duration_s > 0 else ""
     size_hw, threads = report.model["size_hw"], report.model["threads"]
+    precision = f", {report.model['precision']}" if report.model["precision"] else ""
     return [
         f"{run.frames} {'frame' if run.frames == 1 else 'frames'} in {run.duration_s:.1f} s{rate}{dropped}{cores}",
-        f"model {report.model['name']} ({report.model['file']}), {size_hw[0]}x{size_hw[1]} (HxW), {threads} threads",
+        f"model {report.model['name']} ({report.model['file']}), {size_hw[0]}x{size_hw[1]} (HxW), {threads} threads"
+        f"{precision}",
         *(f"{share:.0%} of the frames: {name}" for name, share in report.quality.items()),
         f"output {report.output}{' (stopped early)' if run.was_stopped else ''}",
         *(f"Note: {note}" for note in run.notes),
@@ -232,6 +234,7 @@ _OPTIONS = (
     setting_option(LiveOptions, "reconnects", "--reconnect/--no-reconnect", "reconnects"),
     setting_option(LiveOptions, "reconnect_minutes", "--reconnect-minutes", metavar="N"),
     setting_option(LiveOptions, "threads", "--threads", metavar="N"),
+    setting_option(LiveOptions, "precision", "--precision"),
     setting_option(LiveOptions, "shows_fps", "--show-fps/--no-show-fps", "shows_fps"),
     setting_option(LiveOptions, "overwrites", "--force", "overwrites", is_flag=True, show_default=False),
     click.option("--json", "as_json", is_flag=True, help="Write the report as JSON to stdout in place of the table."),

@@ -20,9 +20,9 @@ import numpy as np
 from edge_deeplab.errors import InputError, ModelError
 from edge_deeplab.imaging.resize import PictureFitter, Placement
 from edge_deeplab.manifest import Manifest, read_manifest
-from edge_deeplab.runtime.bundled import bundled_model
 from edge_deeplab.runtime.class_maps import EnlargingReader, OutputReader, make_reader
 from edge_deeplab.runtime.interpreter import Engine
+from edge_deeplab.runtime.precision import choose_precision
 from edge_deeplab.runtime.probe import ensure_loads
 from edge_deeplab.runtime.quantized_io import PixelEncoder
 from edge_deeplab.runtime.trimming import trim_ends
@@ -52,6 +52,7 @@ class Segmenter:
         threads: of the interpreter.
         kernels: as Engine's.
         manifest: for a model that carries none; wins over the one inside.
+        precision: of a bundled name, which means two files (precision.choose_precision): "auto" takes the faster one.
         trims_ends: leaves out what the model does at its ends (trimming.trim_ends) where it has such ends. Quicker;
             maps then have half the height and width to which the model itself would enlarge them.
 
@@ -65,9 +66,12 @@ class Segmenter:
         threads: int = 1,
         kernels: str = "auto",
         manifest: Manifest | None = None,
+        precision: str = "auto",
         trims_ends: bool = False,
     ) -> None:
-        self.path = bundled_model(model)
+        self.chosen = choose_precision(model, threads=threads, precision=precision)
+        """Which of a pair's files it runs, and why."""
+        self.path = self.chosen.path
         trimmed = None
         if trims_ends:
             ensure_loads(self.path, kernels=kernels)  # a damaged file is not to be taken apart

@@ -112,7 +112,7 @@ def test_the_report_names_stages_and_model(tmp_path: Path, bright_model: Path, b
     assert [name for name, _ in report.stage_rows()] == [
         "capture", "infer/prepare", "infer/invoke", "infer/decode", "infer", "process/shrink", "process/islands",
         "process/smooth",
-        "process/upsample", "process/background", "process/blend", "process", "write", "latency",
+        "process/upsample", "process/background", "process/blend", "process", "write",
     ]  # fmt: skip
     assert report.model["name"] == "bright" and report.to_dict()["pipeline"]["frames"] == 12
 
