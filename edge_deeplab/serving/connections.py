@@ -55,13 +55,13 @@ def bounded_protocol(*, max_connections: int, header_timeout_s: float) -> type[H
             if self.conn.trailing_data[0] and self.cycle.response_complete and not self.transport.is_closing():
                 self._arm()  # the beginning of a further request lies there already
 
-        def eof_received(self) -> bool:
+        def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it, uvicorn says None
             """Keeps our side open until the answer is out. Returns: whether it stays open."""
             cycle = self.cycle
             if cycle is None or cycle.response_complete:
                 return False
             if cycle.more_body:
-                cycle.scope[BODY_CUT] = True  # type: ignore[typeddict-unknown-key]
+                cycle.scope[BODY_CUT] = True  # type: ignore[literal-required]
                 cycle.more_body = False
                 cycle.message_event.set()
             cycle.keep_alive = False

@@ -23,19 +23,23 @@ TFLITE_SUFFIX = ".tflite"
 
 
 class BatchModel(Protocol):
-    """A model ready to run; used from one thread at a time.
+    """A model ready to run; used from one thread at a time."""
 
-    Attributes:
-        kind: what it is, for people: "tflite", "keras".
-        manifest: its labels, its person, how pictures are fitted.
-        sizes_hw: the input sizes it takes.
-        align: a picture's place in its input is a multiple of it, so that padding can be cut off exactly.
-    """
+    @property
+    def kind(self) -> str:
+        """What it is, for people: "tflite", "keras"."""
 
-    kind: str
-    manifest: Manifest
-    sizes_hw: tuple[tuple[int, int], ...]
-    align: int
+    @property
+    def manifest(self) -> Manifest:
+        """Its labels, its person, how pictures are fitted."""
+
+    @property
+    def sizes_hw(self) -> tuple[tuple[int, int], ...]:
+        """The input sizes it takes."""
+
+    @property
+    def align(self) -> int:
+        """A picture's place in its input is a multiple of it, so that padding can be cut off exactly."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The probability of every class over the whole input.

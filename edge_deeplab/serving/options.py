@@ -73,6 +73,9 @@ class ServeOptions:
             raise UsageError("the token cannot be used", allowed="8 or more printable ASCII characters")
         if any(min(size) < 16 or max(size) > 4096 for size in self.sizes_hw):
             raise UsageError("an input size is out of range", came=self.sizes_hw, allowed="16..4096 a side")
+        for origin in self.cors_origins:
+            if origin != "*" and not origin.startswith(("http://", "https://")):
+                raise UsageError("a CORS origin is none", came=origin, allowed="https://example.org, or * for any")
         if self.address is not None and self.address.startswith("ray://"):
             raise UsageError(
                 "the address is one of Ray Client", came=self.address, allowed="auto, HOST:PORT of the cluster's head",

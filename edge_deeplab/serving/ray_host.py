@@ -71,7 +71,7 @@ class RayHost:
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         import ray
 
-        quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
+        quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
         logging.getLogger("ray").setLevel(logging.ERROR)
         try:
             if self.is_ours:
@@ -110,8 +110,8 @@ class RayHost:
                     "target_ongoing_requests": options.max_batch, "upscale_delay_s": 3.0, "downscale_delay_s": 60.0,
                 }
             }  # fmt: skip
-        deployment = serve.deployment(
-            SegmentReplica, name=DEPLOYMENT, max_ongoing_requests=2 * options.max_batch,
+        deploying: Any = serve.deployment(
+            name=DEPLOYMENT, max_ongoing_requests=2 * options.max_batch,
             max_queued_requests=options.max_queue, graceful_shutdown_timeout_s=GRACEFUL_S,
             graceful_shutdown_wait_loop_s=0.1, health_check_period_s=2.0, health_check_timeout_s=10.0,
             max_constructor_retry_count=CONSTRUCTOR_RETRIES, ray_actor_options={"num_cpus": 1},
@@ -119,7 +119,7 @@ class RayHost:
         )  # fmt: skip
         try:
             with _held_stdout():
-                return serve.run(deployment.bind(settings), name=self.name, route_prefix=None)
+                return serve.run(deploying(SegmentReplica).bind(settings), name=self.name, route_prefix=None)
         except RuntimeError as error:
             raise ModelError("the model's replicas do not start", came=self._why() or str(error)) from error
 
@@ -146,15 +146,8 @@ class RayHost:
             return None
         import ray
 
-        @ray.remote(num_cpus=0)
-        class Box:
-            def __init__(self, data: bytes) -> None:
-                self._data = data
-
-            def read(self) -> bytes:
-                return self._data
-
-        self._box = box = Box.remote(path.read_bytes())
+        box_class: Any = ray.remote(num_cpus=0)(_Box)
+        self._box = box = box_class.remote(path.read_bytes())
 
         def fetch() -> bytes:
             data: bytes = ray.get(box.read.remote())
@@ -185,6 +178,17 @@ class RayHost:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+class _Box:
+    """Holds a file's bytes, as an actor of the cluster."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self._data
 
 
 def _short_folder() -> str | None:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -136,7 +136,8 @@ class VideoJobs:
             max_pixels=int(options.max_megapixels * MEGA), max_bytes=int(options.max_store_mb * MEGA),
         )  # fmt: skip
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # its files are here
-        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(work_on)
+        task: Any = ray.remote(work_on)
+        task = task.options(num_cpus=0, max_retries=0, scheduling_strategy=here)
         reference = task.remote(str(job.folder), work)
         try:
             async with asyncio.timeout(options.max_video_s + GRACE_S):

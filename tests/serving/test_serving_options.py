@@ -27,6 +27,7 @@ def test_what_is_open_to_the_world_has_to_be_asked_for() -> None:
         ({"token": "short"}, "the token cannot be used"),
         ({"token": "with a line\nbreak"}, "the token cannot be used"),
         ({"sizes_hw": ((4, 256),)}, "an input size is out of range"),
+        ({"cors_origins": ("ours.example",)}, "a CORS origin is none"),
         ({"address": "ray://head:10001"}, "run the command on a machine of the cluster"),
     ],
 )
