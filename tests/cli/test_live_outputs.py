@@ -118,7 +118,7 @@ def test_a_lost_output_ends_with_exit_code_1(capsys) -> None:
             was_stopped=False,
             notes=("lost: disk",),
         )
-        model = {"name": "m", "file": "m.tflite", "size_hw": (1, 1), "threads": 1}
+        model = {"name": "m", "file": "m.tflite", "size_hw": (1, 1), "threads": 1, "precision": "int8"}
         report = LiveReport(source="s", output="o", frame_wh=(1, 1), model=model, pipeline=run, quality={}, lost=("x",))
         live_program.print_report(report, as_json=False)
 
