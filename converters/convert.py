@@ -1,4 +1,4 @@
-"""From an opened source to published .tflite files, every one verified: what `edge-deeplab convert` does.
+"""From an opened source to published files, every one verified: what `edge-deeplab convert` does.
 
 source = open_source(Path("portrait.keras"), describe=facts.manifest)
 convert(source, Path("portrait.tflite"), formats=("int8", "float16"), io="uint8", calibration=calibration)
@@ -19,7 +19,9 @@ from edge_deeplab.calibration.artifact import CalibrationSet
 from edge_deeplab.calibration.calibrators import Calibrator
 from edge_deeplab.converters.export import FLOAT_FORMATS
 from edge_deeplab.converters.int8 import IO_TYPES, convert_int8, post_training_int8
-from edge_deeplab.converters.paths import FORMATS, check_calibration, check_free, output_path
+from edge_deeplab.converters.onnx_file import write_onnx
+from edge_deeplab.converters.paths import FORMATS, SERVER_FORMATS, check_calibration, check_free, output_path
+from edge_deeplab.converters.saved_model import write_saved_model
 from edge_deeplab.converters.sources import Source, run_function
 from edge_deeplab.converters.verify import FileReport, write_verified
 from edge_deeplab.errors import UsageError, nearest
@@ -77,6 +79,7 @@ class _Converter:
         self.source, self.io, self.calibration = source, io, calibration
         self.calibrator = calibrator or Calibrator()
         unit = test_images(source.size_hw) if calibration is None else next(calibration.batches(COMPARED))
+        self.pixels = np.rint(unit * 255).astype(np.uint8)
         self.images = next(source.real([unit]))
         self.function = source.float_function()
         self.expected = run_function(self.function, self.images)
@@ -88,6 +91,16 @@ class _Converter:
             "manifest": _provenance(self.source.manifest, format=format_name),
             "expected": self.expected,
         }
+
+    def server_file(self, path: Path, format_name: str, *, overwrite: bool) -> FileReport:
+        """Writes a server format."""
+        manifest = _provenance(self.source.manifest, format=format_name)
+        if format_name == "onnx":
+            return write_onnx(path, self.source, manifest=manifest, images=self.pixels, overwrite=overwrite)
+        halves = format_name.endswith("float16")
+        return write_saved_model(
+            path, self.source, manifest=manifest, images=self.pixels, halves=halves, overwrite=overwrite
+        )
 
     def _samples(self) -> CalibrationSet:
         if self.calibration is None:
@@ -147,7 +160,7 @@ def convert(
     """Writes a source in the formats asked for, each gated, load-tested and compared with its source.
 
     Args:
-        output: NAME.tflite, the int8 file; the others go to NAME.float16.tflite and so on.
+        output: NAME.tflite, the int8 file; the others go beside it, to paths.output_path.
         formats: some of paths.FORMATS.
         io: type of the int8 file's ends.
         calibration: needed for int8 of anything that is not tuned.
@@ -170,11 +183,15 @@ def convert(
     converter = _Converter(source, io, calibration, calibrator)
     reports = []
     for name in formats:
-        made = converter.int8_file() if name == "int8" else converter.float_file(name)
-        report = write_verified(
-            output_path(output, name), format_name=name, io=io, images=converter.images, overwrite=overwrite,
-            wants_one_delegate=bool(source.manifest.architecture), **made,
-        )  # fmt: skip
+        path = output_path(output, name)
+        if name in SERVER_FORMATS:
+            report = converter.server_file(path, name, overwrite=overwrite)
+        else:
+            made = converter.int8_file() if name == "int8" else converter.float_file(name)
+            report = write_verified(
+                path, format_name=name, io=io, images=converter.images, overwrite=overwrite,
+                wants_one_delegate=bool(source.manifest.architecture), **made,
+            )  # fmt: skip
         reports.append(report)
         if on_file is not None:
             on_file(report)

@@ -124,12 +124,14 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """Reads the manifest inside a .tflite, .keras or .qat file; None when the file carries none.
+    """Reads the manifest inside a .tflite, .keras or .qat file or a SavedModel; None when it carries none.
 
     Raises: ModelError when the file is missing or its manifest is damaged.
     """
     import zipfile  # here: with what it imports it costs a tenth of a live program's start
 
+    if is_saved_model(path):
+        return saved_model_manifest(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file", next_step="check the path, or name a bundled model")
     if not zipfile.is_zipfile(path):
@@ -141,6 +143,20 @@ def read_manifest(path: Path) -> Manifest | None:
             return Manifest.from_json(archive.read(ENTRY), source=str(path))
     except (zipfile.BadZipFile, OSError) as error:
         raise ModelError(f"{path}: its associated files cannot be read", came=str(error)) from error
+
+
+def is_saved_model(path: Path) -> bool:
+    """Whether a path is the folder of a TensorFlow SavedModel."""
+    return path.is_dir() and (path / "saved_model.pb").is_file()
+
+
+def saved_model_manifest(folder: Path) -> Manifest | None:
+    """The manifest among a SavedModel's assets; None when there is none. Raises ModelError when it is damaged."""
+    file = folder / "assets" / ENTRY
+    try:
+        return Manifest.from_json(file.read_bytes(), source=str(folder)) if file.is_file() else None
+    except OSError as error:
+        raise ModelError(f"{folder}: its manifest cannot be read", came=error.strerror) from error
 
 
 def append_manifest(path: Path, manifest: Manifest) -> None:

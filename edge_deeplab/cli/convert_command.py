@@ -1,4 +1,4 @@
-"""`edge-deeplab convert`: a trained or tuned model, or someone else's, as .tflite files."""
+"""`edge-deeplab convert`: a trained or tuned model, or someone else's, as .tflite files or SavedModels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from edge_deeplab.calibration.artifact import CalibrationSet
     from edge_deeplab.converters.verify import FileReport
 
-FORMATS = ("float32", "float16", "dynamic", "int8")  # as converters.paths.FORMATS; a test holds them equal
+DEVICE_FORMATS = ("float32", "float16", "dynamic", "int8")
+SERVER_FORMATS = ("savedmodel", "savedmodel-float16", "onnx")
+FORMATS = (*DEVICE_FORMATS, *SERVER_FORMATS)  # as converters.paths.FORMATS; a test holds them equal
 IO_TYPES = ("int8", "uint8", "float32")
 
 
@@ -43,7 +45,7 @@ class Formats(click.ParamType):
     type=click.Path(path_type=Path),
     required=True,
     metavar="NAME.tflite",
-    help="The int8 file; others go beside it as NAME.float16.tflite and so on.",
+    help="The int8 file; others go beside it as NAME.float16.tflite, NAME.savedmodel and so on.",
 )
 @click.option(
     "--to",
@@ -78,7 +80,7 @@ def command(
     as_json: bool,
     facts: ForeignFacts,
 ) -> None:  # fmt: skip
-    """Write MODEL as .tflite files, each load-tested and compared with MODEL.
+    """Write MODEL as .tflite files or SavedModels, each load-tested and compared with MODEL.
 
     MODEL is a .keras file from `edge-deeplab train` or `import`, a .qat file from `edge-deeplab tune`, a .keras or .h5
     file of someone else, or a SavedModel folder. One that carries no manifest needs --labels, --input-range and
@@ -86,12 +88,19 @@ def command(
 
     int8 of a model that is not tuned takes its ranges from --calibration. A SavedModel has no layers to fake-quantize:
     its int8 comes from TFLite's own calibrator, and its manifest says so.
+
+    savedmodel is for servers, TensorFlow Serving among them: files or RGB pictures of any size in, labels,
+    probabilities and the matte out; savedmodel-float16 has its kernels in half the bytes. onnx is the network alone, at
+    its own size.
+
+    \b
+    edge-deeplab convert portrait.qat -o portrait.tflite
+    edge-deeplab convert portrait.keras --to savedmodel -o portrait.savedmodel
     """
     from edge_deeplab.errors import UsageError
 
-    if output.suffix != ".tflite":
-        raise UsageError("-o: the output must be called NAME.tflite", came=output.name)
     formats = tuple(dict.fromkeys(name for names in given for name in names))
+    check_name(output, formats)
     is_untuned = model.suffix.lower() != ".qat"
     if "int8" in formats and is_untuned and calibration is None:
         twin = model.with_suffix(".qat")
@@ -112,6 +121,25 @@ def command(
         model, output, formats, io=io, samples=samples, calibrator=calibrator, force=force, as_json=as_json,
         facts=facts,
     )  # fmt: skip
+
+
+def check_name(output: Path, formats: tuple[str, ...]) -> None:
+    """Raises UsageError for an output whose name says another format than the ones asked for."""
+    from edge_deeplab.converters.paths import output_path
+    from edge_deeplab.errors import UsageError
+
+    if output.suffix == ".tflite":
+        return
+    own = {output_path(output, name).suffix for name in formats if name in SERVER_FORMATS}
+    if output.suffix not in own:
+        raise UsageError("-o: the output must be called NAME.tflite", came=output.name,
+                         allowed=f"NAME{' or NAME'.join(sorted(own))} too" if own else None)  # fmt: skip
+    others = [name for name in formats if output_path(output, name).suffix != output.suffix]
+    if others:
+        raise UsageError(
+            f"-o {output.name}: is no name for --to {', '.join(others)}",
+            next_step=f"give -o {output.stem}.tflite: each format takes its own suffix",
+        )
 
 
 def check_inputs(model: Path, calibration: Path | None, facts: ForeignFacts) -> CalibrationSet | None:

@@ -41,7 +41,10 @@ def test_kernels_shrink_with_the_format() -> None:
 
 def test_formats_go_beside_the_int8_file() -> None:
     names = [output_path(Path("out/portrait.tflite"), name).name for name in FORMATS]
-    assert names == ["portrait.float32.tflite", "portrait.float16.tflite", "portrait.dynamic.tflite", "portrait.tflite"]
+    assert names == [
+        "portrait.float32.tflite", "portrait.float16.tflite", "portrait.dynamic.tflite", "portrait.tflite",
+        "portrait.savedmodel", "portrait.float16.savedmodel", "portrait.onnx",
+    ]  # fmt: skip
 
 
 def test_an_existing_output_is_kept(tmp_path: Path) -> None:
