@@ -132,3 +132,13 @@ def test_without_ray_the_error_names_the_pip_line(tmp_path: Path) -> None:
         "edge-deeplab: error: serving a model needs the package ray, which is not installed; "
         "pip install 'edge-deeplab[serve]'\n"
     )
+
+
+def test_an_address_without_a_cluster_is_said_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_deeplab.cli.main", "serve", "--port", "0", "--address", "127.0.0.1:1"],
+        capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: no Ray cluster at 127.0.0.1:1" in done.stderr.splitlines()[-1]
+    assert "leave --address out" in done.stderr.splitlines()[-1]
