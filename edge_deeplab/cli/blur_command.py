@@ -25,7 +25,7 @@ from edge_deeplab.demo_apps.options import LiveOptions, PortraitOptions, Quality
 SECTIONS = {
     **LIVE_SECTIONS,
     "Person and background": ("backgrounds", *COMPOSITING_NAMES),
-    "Model and speed": ("model", "threads", *QualityOptions.__dataclass_fields__),
+    "Model and speed": ("model", "precision", "threads", *QualityOptions.__dataclass_fields__),
     "A model that says nothing of itself": tuple(ForeignFacts.__dataclass_fields__),
 }  # fmt: skip
 

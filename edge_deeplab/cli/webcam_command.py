@@ -22,7 +22,7 @@ from edge_deeplab.demo_apps.options import LiveOptions, WebcamOptions
 SECTIONS = {
     **LIVE_SECTIONS,
     "Classes": ("opacity", "shows_legend"),
-    "Model and speed": ("model", "threads", "max_cpu"),
+    "Model and speed": ("model", "precision", "threads", "max_cpu"),
     "A model that says nothing of itself": tuple(ForeignFacts.__dataclass_fields__),
 }
 
