@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "parity": Entry("edge_deeplab.cli.parity_command", "command", "Check that a device gives the same answer."),
     "blur": Entry("edge_deeplab.cli.blur_command", "command", "Put a person before a blurred or new background."),
     "webcam": Entry("edge_deeplab.cli.webcam_command", "command", "Show any model's classes over live video."),
+    "segment": Entry("edge_deeplab.cli.segment_command", "command", "Segment folders and lists of pictures."),
     "serve": Entry("edge_deeplab.cli.serve_command", "command", "Serve a model over HTTP, with a page to try it."),
     "demo": Entry("edge_deeplab.cli.demo_command", "command", "Blur a moving picture and time every stage."),
 }

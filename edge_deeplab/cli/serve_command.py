@@ -79,7 +79,8 @@ def number(name: str) -> Any:
 def command(
     model: str, token_file: Path | None, input_sizes: tuple[str, ...], facts: ForeignFacts, **given: Any
 ) -> None:
-    """Serve MODEL over HTTP, on Ray Serve: a .tflite, a .keras file of ours, or the name of a bundled model.
+    """Serve MODEL over HTTP, on Ray Serve: a .tflite, a .keras file of ours, a SavedModel folder of `convert`, or the
+    name of a bundled model.
 
     Open the address it names in a browser, drop a picture on the page, and look. /docs describes what programs may
     ask, /metrics counts for Prometheus, /health and /ready are for whoever keeps it running. Ctrl-C or SIGTERM answers
@@ -132,8 +133,9 @@ def manifest_of(model: str, facts: ForeignFacts) -> Manifest | None:
     """The manifest of a .tflite that carries none; None for a model that says what it is."""
     from edge_deeplab.cli.live_program import foreign_manifest
     from edge_deeplab.errors import UsageError
+    from edge_deeplab.manifest import is_saved_model
 
-    if Path(model).suffix.lower() == ".keras":
+    if Path(model).suffix.lower() == ".keras" or is_saved_model(Path(model)):
         if facts.given:
             raise UsageError(f"{', '.join(facts.given)}: for a .tflite that carries no manifest", came=model)
         return None

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_deeplab.errors import ModelError
-from edge_deeplab.manifest import Manifest, read_manifest
+from edge_deeplab.manifest import Manifest, is_saved_model, read_manifest
 from edge_deeplab.runtime.segmenter import Segmenter
+from edge_deeplab.serving.model_file import KERAS_SUFFIX
 
-KERAS_SUFFIX = ".keras"
 TFLITE_SUFFIX = ".tflite"
 
 
@@ -60,7 +60,7 @@ def open_batch_model(
     max_batch: int = 1,
     manifest: Manifest | None = None,
 ) -> BatchModel:
-    """Opens a model file by its suffix and runs it once at every size.
+    """Opens a model file by its suffix, or a SavedModel's folder, and runs it once at every size.
 
     Args:
         sizes_hw: input sizes to be ready for; empty: the manifest's own.
@@ -73,9 +73,11 @@ def open_batch_model(
         return KerasBatchModel(path, threads=threads, sizes_hw=sizes_hw, max_batch=max_batch)
     if suffix == TFLITE_SUFFIX:
         return TfliteBatchModel(path, threads=threads, sizes_hw=sizes_hw, manifest=manifest)
+    if is_saved_model(path):
+        return SavedBatchModel(path, threads=threads, sizes_hw=sizes_hw, max_batch=max_batch)
     raise ModelError(
-        f"{path}: cannot be served", came=f"the suffix {suffix or 'none'}", allowed=".tflite, .keras",
-        next_step="convert it with edge-deeplab convert",
+        f"{path}: cannot be served", came=f"the suffix {suffix or 'none'}",
+        allowed=".tflite, .keras, a SavedModel folder", next_step="convert it with edge-deeplab convert",
     )  # fmt: skip
 
 
@@ -94,13 +96,11 @@ class TfliteBatchModel:
         self._segmenter = Segmenter(path, threads=threads, manifest=manifest)
         self.manifest = self._segmenter.manifest
         own = self._segmenter.size_hw
-        other = [size for size in sizes_hw if size != own]
-        if other:
+        try:
+            refuse_other_sizes(path, own, sizes_hw)
+        except ModelError:
             self._segmenter.close()
-            raise ModelError(
-                f"{path}: its input size is fixed", came=", ".join("{}x{}".format(*size) for size in other),
-                allowed="{}x{}".format(*own), next_step="serve the .keras file it was made from",
-            )  # fmt: skip
+            raise
         self.sizes_hw = (own,)
         self.align = output_stride(own, self._segmenter.output_hw)
         self.predict(np.zeros((1, *own, 3), np.uint8))
@@ -162,6 +162,55 @@ class KerasBatchModel:
     def close(self) -> None:
         """As BatchModel.close: TensorFlow frees it with the last name that holds it."""
         self._runs.clear()
+
+
+class SavedBatchModel:
+    """A SavedModel of `edge-deeplab convert`: the signature `serving_default`, at its own size.
+
+    Args:
+        sizes_hw: none but its own.
+    """
+
+    kind = "savedmodel"
+
+    def __init__(self, path: Path, *, threads: int, sizes_hw: tuple[tuple[int, int], ...], max_batch: int) -> None:
+        manifest = read_manifest(path)
+        if manifest is None:
+            raise ModelError(f"{path}: carries no manifest", allowed="a SavedModel of edge-deeplab convert")
+        refuse_other_sizes(path, manifest.size_hw, sizes_hw)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import tensorflow as tf
+
+        _share_processors(tf, threads)
+        try:
+            self._loaded = tf.saved_model.load(str(path))
+            self._run = self._loaded.signatures["serving_default"]
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise ModelError(f"{path}: TensorFlow cannot load it", came=str(error).splitlines()[0]) from error
+        self.manifest = manifest
+        self.sizes_hw = (manifest.size_hw,)
+        output = self.predict(np.zeros((1, *manifest.size_hw, 3), np.uint8)).shape
+        self.predict(np.zeros((max_batch, *manifest.size_hw, 3), np.uint8))  # the first run of a shape is slow
+        self.align = output_stride(manifest.size_hw, (output[1], output[2]))
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """As BatchModel.predict."""
+        probabilities: np.ndarray = self._run(images=images)["probabilities"].numpy()
+        return probabilities
+
+    def close(self) -> None:
+        """As BatchModel.close: TensorFlow frees it with the last name that holds it."""
+        self._loaded = None
+
+
+def refuse_other_sizes(path: Path, own_hw: tuple[int, int], sizes_hw: tuple[tuple[int, int], ...]) -> None:
+    """Raises ModelError for sizes that a file of one fixed size cannot take."""
+    other = [size for size in sizes_hw if size != own_hw]
+    if other:
+        raise ModelError(
+            f"{path}: its input size is fixed", came=", ".join("{}x{}".format(*size) for size in other),
+            allowed="{}x{}".format(*own_hw), next_step="serve the .keras file it was made from",
+        )  # fmt: skip
 
 
 def _share_processors(tf: Any, threads: int) -> None:

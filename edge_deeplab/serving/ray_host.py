@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from edge_deeplab.errors import DeviceError, MissingExtraError, ModelError
+from edge_deeplab.serving.model_file import pack_model
 from edge_deeplab.serving.options import ServeOptions
 from edge_deeplab.serving.replica import ReplicaSettings, SegmentReplica
 
@@ -30,6 +32,7 @@ DEPLOYMENT = "SegmentReplica"
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 CONSTRUCTOR_RETRIES = 2
 GRACEFUL_S = 20.0
+ANSWER_S = 5.0
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -82,6 +85,7 @@ class RayHost:
                     _node_ip_address="127.0.0.1", **quiet,
                 )  # fmt: skip
             else:
+                _check_address(str(self._options.address))
                 ray.init(address=self._options.address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             self._remove_folder()
@@ -141,13 +145,13 @@ class RayHost:
         return {str(state): count for state, count in (deployment.replica_states if deployment else {}).items()}
 
     def box(self, path: Path) -> Any:
-        """A function that any machine of the cluster may call for the file's bytes; None where all share this disk."""
+        """A function that any machine of the cluster may call for the packed model; None where all share this disk."""
         if self.is_ours:
             return None
         import ray
 
         box_class: Any = ray.remote(num_cpus=0)(_Box)
-        self._box = box = box_class.remote(path.read_bytes())
+        self._box = box = box_class.remote(pack_model(path))
 
         def fetch() -> bytes:
             data: bytes = ray.get(box.read.remote())
@@ -189,6 +193,17 @@ class _Box:
     def read(self) -> bytes:
         """The bytes."""
         return self._data
+
+
+def _check_address(address: str) -> None:
+    """Raises ConnectionError where nothing listens: Ray itself would ask for minutes, and say so on stderr."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConnectionError(str(error)) from error
 
 
 def _short_folder() -> str | None:

@@ -24,6 +24,7 @@ from edge_deeplab.imaging.resize import Placement, fit_image
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.serving.answers import Ask, class_indices, encode_answer
 from edge_deeplab.serving.buckets import choose_size
+from edge_deeplab.serving.model_file import unpack_model
 from edge_deeplab.serving.models import open_batch_model
 
 PICTURE_NAME = "the picture"
@@ -34,8 +35,8 @@ class ReplicaSettings:
     """What a replica needs to know.
 
     Attributes:
-        model: its file's path; where another machine lacks it, fetch_model gives the bytes.
-        fetch_model: returns the file's bytes, asked where the path is not there.
+        model: its path; where another machine lacks it, fetch_model gives it, packed by model_file.
+        fetch_model: asked where the path is not there.
     """
 
     model: str
@@ -116,8 +117,8 @@ class SegmentReplica:
     def _open(self) -> Any:
         settings = self._settings
         path = Path(settings.model)
-        if settings.fetch_model is not None and not path.is_file():
-            path = _fetched(path, settings.fetch_model)
+        if settings.fetch_model is not None and not path.exists():
+            path = unpack_model(settings.fetch_model(), path.name)
         return open_batch_model(
             path, threads=settings.threads or os.cpu_count() or 1, sizes_hw=settings.sizes_hw,
             max_batch=settings.max_batch, manifest=settings.manifest,
@@ -209,12 +210,3 @@ class SegmentReplica:
         size_hw = choose_size((height, width), self._model.sizes_hw)
         fitted, placement = fit_image(image, size_hw, self._model.manifest.fit, align=self._model.align)
         return np.ascontiguousarray(fitted), placement
-
-
-def _fetched(path: Path, fetch: Callable[[], bytes]) -> Path:
-    """The model's bytes in a temporary file of the same suffix, for a machine that lacks the path."""
-    import tempfile
-
-    with tempfile.NamedTemporaryFile(prefix="edge-deeplab-", suffix=path.suffix, delete=False) as stream:
-        stream.write(fetch())
-    return Path(stream.name)

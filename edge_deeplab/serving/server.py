@@ -12,20 +12,18 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from edge_deeplab.errors import DeviceError, ModelError
-from edge_deeplab.manifest import Manifest, read_manifest
-from edge_deeplab.runtime.bundled import bundled_model
+from edge_deeplab.manifest import Manifest
 from edge_deeplab.serving.admission import Admission, Budget
 from edge_deeplab.serving.connections import bounded_protocol
 from edge_deeplab.serving.dispatch import Dispatcher
 from edge_deeplab.serving.front import Serving, make_front
 from edge_deeplab.serving.metrics import Metrics
-from edge_deeplab.serving.models import KERAS_SUFFIX
+from edge_deeplab.serving.model_file import locate_model
 from edge_deeplab.serving.options import MEGA, ServeOptions
 from edge_deeplab.serving.ray_host import RayHost
 from edge_deeplab.serving.replica import ModelFacts, ReplicaSettings
@@ -49,7 +47,7 @@ def run_server(
     Raises: ModelError when the model cannot be served, DeviceError when the port is taken or Ray does not start,
         MissingExtraError when the extra is not installed.
     """
-    path = model_path(options, manifest)
+    path = locate_model(options.model, manifest)
     with contextlib.closing(listen(options.host, options.port)) as listener:
         on_step("starting Ray" if options.address is None else f"joining the Ray cluster at {options.address}")
         with RayHost(options) as host:
@@ -65,22 +63,6 @@ def run_server(
             handle = host.deploy(settings)
             asyncio.run(_serve(options, host, handle, listener, on_step))
             on_step("stopped")
-
-
-def model_path(options: ServeOptions, manifest: Manifest | None) -> Path:
-    """The model's file. Raises ModelError for what is missing, or says nothing of itself, before Ray is started."""
-    if Path(options.model).suffix.lower() == KERAS_SUFFIX:
-        path = Path(options.model)
-        if read_manifest(path) is None:
-            raise ModelError(f"{path}: carries no manifest", allowed="a .keras file of edge-deeplab train or import")
-        return path
-    path = bundled_model(options.model)
-    if manifest is None and path.suffix.lower() == ".tflite" and read_manifest(path) is None:
-        raise ModelError(
-            f"{path}: carries no manifest, so what its numbers mean is unknown",
-            next_step="give --labels, --input-range and --activation",
-        )
-    return path
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -15,10 +17,13 @@ from small_networks import smooth_images, write_model
 
 from edge_deeplab.cli.main import main
 from edge_deeplab.converters import server_graph
+from edge_deeplab.errors import ModelError
 from edge_deeplab.imaging.decode import decode_image
 from edge_deeplab.imaging.resize import Placement, fit_image
 from edge_deeplab.manifest import ENTRY, Manifest, read_manifest
 from edge_deeplab.serving.answers import class_indices
+from edge_deeplab.serving.model_file import locate_model, pack_model, unpack_model
+from edge_deeplab.serving.models import open_batch_model
 
 FLOAT_NOISE = 1e-4  # of a probability: the same sums in another order
 SIZES_HW = {"same": (64, 64), "small": (30, 50), "wide": (150, 400), "large": (701, 333)}
@@ -230,3 +235,26 @@ def test_an_existing_folder_is_kept_without_force_and_a_foreign_one_with_it(
         assert len(error.strip().splitlines()) == 1
     assert (kept / "mine.txt").read_text() == "mine"
     assert not [path for path in model.parent.iterdir() if path.name.endswith(".part")]
+
+
+def test_the_server_takes_the_folder_whole_and_packed(exported: Path, reference: Reference) -> None:
+    """As `edge-deeplab serve` opens it here, and on a machine of a cluster that lacks it."""
+    images = np.rint(smooth_images(3, seed=9) * 255).astype(np.uint8)
+    there = unpack_model(pack_model(exported), exported.name)
+    try:
+        for path in (locate_model(str(exported), None), there):
+            with closing(open_batch_model(path, threads=0, max_batch=3)) as model:
+                assert (model.kind, model.sizes_hw, model.align) == ("savedmodel", ((64, 64),), reference.align)
+                maps = model.predict(images)
+        for image, found in zip(images, maps, strict=True):
+            assert np.abs(found - reference.maps(image)[0]).max() < FLOAT_NOISE
+    finally:
+        shutil.rmtree(there.parent)
+    with pytest.raises(ModelError, match="its input size is fixed"):
+        open_batch_model(exported, sizes_hw=((32, 32),))
+
+
+def test_a_folder_that_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ModelError, match="carries no manifest"):
+        locate_model(str(tmp_path), None)
