@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
 from edge_deeplab.compositing.buffers import Buffers
 from edge_deeplab.compositing.regions import Rect, edge_rects
 
@@ -15,6 +16,8 @@ NARROWEST = 0.12
 # Into how many strips a frame is cut, and the plain pixels between two edges that are worth a call of their own.
 STRIPS = 10
 GAP_COLUMNS = 96
+# What the blend in C is told to do.
+_PLAIN, _CLEAN, _WITHIN = 0, 1, 2
 
 
 def alpha_curve(softness: float, level: float) -> np.ndarray:
@@ -40,7 +43,8 @@ class Blender:
 
     What is surely person or surely background is copied, or left where it is; only around the edge is anything
     computed, in a few rectangles that stay in a core's own cache. Alpha comes smaller than the frame and is enlarged
-    there alone.
+    there alone. In C (edge_deeplab.kernels) a smaller background is enlarged row by row as it is written, and
+    only where it shows; OpenCV enlarges it first. The two ways differ by at most two levels.
     """
 
     def __init__(self) -> None:
@@ -50,11 +54,15 @@ class Blender:
         """Writes the blend into `out`, exact where alpha is 0 or 255, within one level elsewhere.
 
         Args:
-            frame, background, out: (H, W, 3) uint8, of one shape; `out` may be `frame` or `background`.
+            frame, out: (H, W, 3) uint8, of one shape; `out` may be `frame` or `background`.
+            background: (H, W, 3) uint8, or smaller and enlarged bilinearly.
             alpha: (h, w) uint8, 255 shows the frame; at the frame's size, or smaller and enlarged bilinearly.
 
         Returns: out.
         """
+        if self._in_c(_PLAIN, frame, background, alpha, out, None):
+            return out
+        background = self._enlarged("background", background, frame)
         for part, weights in self._parts(frame, background, alpha, out):
             term = self._buffers.scratch("term", weights.shape)
             cv2.multiply(part.of(frame), weights, dst=term, scale=1 / 255)
@@ -73,8 +81,12 @@ class Blender:
         frame - (1 - alpha) * behind; it is held within what a colour can be, 0..255 * alpha.
 
         Args:
-            behind: (H, W, 3) uint8, what the frame would show without the person.
+            behind: (H, W, 3) uint8, or smaller, what the frame would show without the person.
         """
+        if self._in_c(_CLEAN, frame, background, alpha, out, behind):
+            return out
+        behind = self._enlarged("behind frame", behind, frame)
+        background = self._enlarged("background", background, frame)
         for part, weights in self._parts(frame, background, alpha, out):
             term = self._buffers.scratch("term", weights.shape)
             cv2.bitwise_not(weights, dst=weights)
@@ -94,6 +106,9 @@ class Blender:
         person in a mixed pixel twice, once by the frame and once by alpha, and so fade hair into the blur: held against
         a perfect composite the colours of the edge are a fifth nearer this way (benchmarks/live_quality.py, rim).
         """
+        if self._in_c(_WITHIN, frame, background, alpha, out, None):
+            return out
+        background = self._enlarged("background", background, frame)
         for part, weights in self._parts(frame, background, alpha, out):
             term = self._buffers.scratch("term", weights.shape)
             behind = self._buffers.scratch("behind", weights.shape)
@@ -104,6 +119,24 @@ class Blender:
             cv2.min(term, weights, dst=term)
             cv2.add(term, behind, dst=part.of(out))
         return out
+
+    def _in_c(
+        self, kind: int, frame: np.ndarray, background: np.ndarray, alpha: np.ndarray, out: np.ndarray,
+        behind: np.ndarray | None,
+    ) -> bool:  # fmt: skip
+        """Blends in C where that can be done. Returns: whether it was."""
+        native = kernels.native()
+        pictures = (frame, background, alpha, out) if behind is None else (frame, background, alpha, out, behind)
+        if native is None or not kernels.has_rows(*pictures):
+            return False
+        native.blend(frame, background, alpha, out, behind, kind, cv2.getNumThreads())
+        return True
+
+    def _enlarged(self, name: str, picture: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        if picture.shape == frame.shape:
+            return picture
+        larger = self._buffers.take(name, frame.shape)
+        return cv2.resize(picture, frame.shape[1::-1], dst=larger, interpolation=cv2.INTER_LINEAR)
 
     def _parts(
         self, frame: np.ndarray, background: np.ndarray, alpha: np.ndarray, out: np.ndarray

@@ -223,7 +223,7 @@ class PortraitCompositor:
             if options.despill > 0.0:  # before the blend: the picture may be written over the frame
                 spill = self._remover.spill(edge_bgr, edge_alpha, behind)
         if behind is not None and options.cleans_edges:
-            self._blender.blend_clean(frame_bgr, self._enlarged(behind), background, edge_alpha, picture)
+            self._blender.blend_clean(frame_bgr, behind, background, edge_alpha, picture)
         else:
             self._blender.blend(frame_bgr, background, edge_alpha, picture)
         if spill is not None:
@@ -240,15 +240,15 @@ class PortraitCompositor:
     def _background(
         self, frame_bgr: np.ndarray, edge_bgr: np.ndarray, low_bgr: np.ndarray, edge_alpha: np.ndarray, time_s: float
     ) -> np.ndarray:
-        """(H, W, 3) uint8: what stands behind the person; the frame itself where nothing is to be done."""
+        """(H, W, 3) uint8, or smaller: what stands behind the person; the frame itself where nothing is to be done."""
         assert self._pyramid is not None
         if self.options.background is not None:
             return self.options.background.at(self._pyramid.frame_wh, time_s)
         if self.options.strength == 0.0:
             return frame_bgr
         if self.options.blur_style == "lens":
-            return self._enlarged(self._lens.blur(edge_bgr, edge_alpha))
-        return self._enlarged(self._blur.blur(low_bgr, edge_alpha))
+            return self._lens.blur(edge_bgr, edge_alpha)
+        return self._blur.blur(low_bgr, edge_alpha)
 
     def _shrunk(self, name: str, picture: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
         """The picture at a smaller size: halved as often as it can be, the rest in one bilinear step.
@@ -261,11 +261,6 @@ class PortraitCompositor:
             target = self._buffers.take(f"{name} {step}", (next_wh[1], next_wh[0], 3))
             picture, step = cv2.resize(picture, next_wh, dst=target, interpolation=cv2.INTER_LINEAR), step + 1
         return picture
-
-    def _enlarged(self, picture: np.ndarray) -> np.ndarray:
-        assert self._pyramid is not None
-        target = self._buffers.take("background", (*self._pyramid.frame_wh[::-1], 3))
-        return cv2.resize(picture, self._pyramid.frame_wh, dst=target, interpolation=cv2.INTER_LINEAR)
 
 
 class _StageClock:

@@ -63,8 +63,8 @@ def bundled_modules() -> dict[str, Path]:
             spec = importlib.util.find_spec(name)
         except ModuleNotFoundError:  # `from package.module import name`: looked for as a module of a module
             continue
-        if spec is None or spec.origin is None:
-            continue
+        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+            continue  # what is compiled is for this machine; there its callers do without
         found[name] = Path(spec.origin)
         waiting += [name.rpartition(".")[0]] if "." in name else []
         waiting += _imports(ast.parse(found[name].read_text(encoding="utf-8")))

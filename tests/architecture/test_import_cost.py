@@ -17,8 +17,8 @@ ATTEMPTS = 2  # the second only where the first says too much, in case another p
 TRAINING_STACK = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "jax", "torch")
 TRAINING_ROOMS = ("models", "quantization", "training", "converters", "serving")
 DEVICE_ROOMS = (
-    "calibration", "cli", "compositing", "data", "demo_apps", "evaluation", "imaging", "profiling", "remote", "runtime",
-    "video",
+    "calibration", "cli", "compositing", "data", "demo_apps", "evaluation", "imaging", "kernels", "profiling", "remote",
+    "runtime", "video",
 )  # fmt: skip
 
 IMPORT_ALL = """

@@ -1,6 +1,8 @@
-"""The blend and the curve before it."""
+"""The blend and the curve before it; every law of the blend both in C and in OpenCV."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -8,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_deeplab import kernels
 from edge_deeplab.compositing.blending import Blender, alpha_curve
+
+
+@pytest.fixture(scope="module", autouse=True, params=["as installed", "OpenCV"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "OpenCV":
+        with kernels.opencv_only():
+            yield
+    else:
+        yield
 
 
 @given(seed=st.integers(0, 99))
@@ -81,11 +93,55 @@ def test_a_small_alpha_blends_as_one_enlarged_over_the_whole_frame(seed: int, fa
         return blended, blender.blend_clean(frame, behind, background, alpha, frame.copy())
 
     share = large[..., None] / 255.0
-    for blended, clean in (both(small), both(large)):
-        assert np.abs(blended - (share * frame + (1 - share) * background)).max() <= 1.0
-        np.testing.assert_array_equal(clean[large == 255], frame[large == 255])
-        np.testing.assert_array_equal(clean[large == 0], background[large == 0])
-    np.testing.assert_array_equal(both(small)[1], both(large)[1])
+    person, empty = (
+        cv2.resize((small == level).astype(np.float32), frame_hw[::-1]).reshape(frame_hw) == 1.0 for level in (255, 0)
+    )
+    for alpha in (small, large):
+        blended, clean = both(alpha)
+        # A level for the blend; the small alpha may be enlarged to one level more or less than OpenCV's.
+        assert np.abs(blended - (share * frame + (1 - share) * background)).max() <= (1.0 if alpha is large else 2.0)
+        np.testing.assert_array_equal(clean[person], frame[person])
+        np.testing.assert_array_equal(clean[empty], background[empty])
+    assert np.abs(both(small)[1].astype(int) - both(large)[1]).max() <= 2
+
+
+@given(seed=st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_small_backgrounds_blend_as_ones_enlarged_before(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame_hw = (int(rng.integers(1, 90)), int(rng.integers(1, 120)))
+    frame = rng.integers(0, 256, (*frame_hw, 3), np.uint8)
+    alpha = np.clip(rng.integers(-200, 456, frame_hw), 0, 255).astype(np.uint8)
+    small = [
+        rng.integers(
+            0, 256, (int(rng.integers(1, frame_hw[0] + 1)), int(rng.integers(1, frame_hw[1] + 1)), 3), np.uint8
+        )
+        for _ in range(2)
+    ]
+    large = [cv2.resize(one, frame_hw[::-1], interpolation=cv2.INTER_LINEAR).reshape(frame.shape) for one in small]
+
+    def all_three(behind: np.ndarray, background: np.ndarray) -> np.ndarray:
+        blender, out = Blender(), np.empty_like(frame)
+        return np.stack(
+            [
+                blender.blend(frame, background, alpha, out).astype(int),
+                blender.blend_within(frame, background, alpha, out),
+                blender.blend_clean(frame, behind, background, alpha, out),
+            ]
+        )
+
+    # A level for each picture's enlargement, whose share of the sum is a rounding away from the other's.
+    assert np.abs(all_three(*small) - all_three(*large)).max() <= 2
+
+
+def test_a_picture_with_gaps_in_its_rows_blends_like_any_other() -> None:
+    rng = np.random.default_rng(3)
+    wide, background = rng.integers(0, 256, (20, 30, 3), np.uint8), rng.integers(0, 256, (20, 15, 3), np.uint8)
+    alpha = rng.integers(0, 256, (20, 15)).astype(np.uint8)
+    for frame in (wide[:, ::2], wide[:, 14::-1], wide[::-1, :15], wide[:, 5:20]):
+        result = Blender().blend(frame, background, alpha, np.empty((20, 15, 3), np.uint8))
+        share = alpha[..., None] / 255.0
+        assert np.abs(result - (share * frame + (1 - share) * background)).max() <= 1.0
 
 
 def test_the_blend_may_be_written_over_either_of_its_pictures() -> None:

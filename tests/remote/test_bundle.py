@@ -70,8 +70,13 @@ def test_it_runs_samples(place: Path, portrait: Path) -> None:
 
 def test_it_holds_no_room_that_a_device_has_no_use_for() -> None:
     rooms = {name.split(".")[1] for name in bundled_modules() if "." in name}
-    assert rooms <= {"assets", "errors", "labels", "manifest", "profiling", "remote", "runtime"}
+    assert rooms <= {"assets", "errors", "kernels", "labels", "manifest", "profiling", "remote", "runtime"}
     assert "edge_deeplab.remote.openssh" not in bundled_modules()
+
+
+def test_it_holds_nothing_compiled_for_this_machine() -> None:
+    names = zipfile.ZipFile(io.BytesIO(make_bundle({}))).namelist()
+    assert [name for name in names if not name.endswith(".py")] == []
 
 
 def test_an_old_python_is_told_so(tmp_path: Path) -> None:

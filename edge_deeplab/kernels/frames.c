@@ -1,0 +1,3 @@
+#include "arrays.h"
+
+PyMethodDef frames_methods[] = {{NULL, NULL, 0, NULL}};
