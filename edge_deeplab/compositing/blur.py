@@ -5,11 +5,13 @@ background = blur_background(frame_bgr, alpha, strength=0.5)
 
 from __future__ import annotations
 
+import functools
 import math
 
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
 from edge_deeplab.compositing.buffers import Buffers
 
 # Standard deviation of the blur at strength 1, as a share of the frame's diagonal: 37 px at 1280 x 720.
@@ -28,7 +30,7 @@ LOW_SIDE = 320
 HALVED_FROM = 4.0
 REACH_SIGMAS = 2.6
 
-_RAMP = np.clip((LEAVE_FROM - np.arange(256, dtype=np.float32)) / (LEAVE_FROM - KEEP_UP_TO), 0.0, 1.0)
+_RAMP = np.clip((LEAVE_FROM - np.arange(256, dtype=np.float32)) / (LEAVE_FROM - KEEP_UP_TO), 0.0, 1.0)[np.newaxis]
 
 
 class BackgroundBlur:
@@ -59,11 +61,18 @@ class BackgroundBlur:
         Returns: (h, w, 3) uint8, or half of that where the blur is wide; valid until the next call.
         """
         sigma_cells = self.strength * MAX_SIGMA_SHARE * math.hypot(*low_bgr.shape[:2])
-        weighted = self._weighted(low_bgr, alpha, halves=sigma_cells >= HALVED_FROM)
-        size_hw = weighted.shape[:2]
-        height, width = size_hw
+        height, width = size_hw = low_bgr.shape[:2]
+        if sigma_cells >= HALVED_FROM:
+            height, width = size_hw = (max(1, height // 2), max(1, width // 2))
         if size_hw != low_bgr.shape[:2]:  # the mean of two cells has blurred by half a cell already
             sigma_cells = math.sqrt(sigma_cells**2 - 0.25) / 2
+        native = kernels.native()
+        if native is not None and kernels.has_rows(low_bgr, alpha):
+            blurred = self._buffers.take("blurred", (height, width, 3))
+            taps = _gaussian_taps(sigma_cells)
+            native.blur_background(low_bgr, alpha, _RAMP, taps, blurred, FILL_WEIGHT, cv2.getNumThreads())
+            return blurred
+        weighted = self._weighted(low_bgr, alpha, size_hw)
         spread = gaussian_blur(weighted, sigma_cells, dst=self._buffers.take("spread", weighted.shape, np.float32))
         *colours, weight = cv2.split(spread, self._buffers.planes("planes", 4, size_hw, np.float32))
         weight += np.float32(FILL_WEIGHT)
@@ -76,8 +85,8 @@ class BackgroundBlur:
         merged = cv2.merge(colours, dst=fill)
         return cv2.convertScaleAbs(merged, dst=self._buffers.take("blurred", fill.shape))
 
-    def _weighted(self, low_bgr: np.ndarray, alpha: np.ndarray, *, halves: bool) -> np.ndarray:
-        """(h, w, 4) float32: colour times keep, and keep in 0..1."""
+    def _weighted(self, low_bgr: np.ndarray, alpha: np.ndarray, blurred_hw: tuple[int, int]) -> np.ndarray:
+        """(h, w, 4) float32 at the size of the blur: colour times keep, and keep in 0..1."""
         take, size_hw = self._buffers.take, low_bgr.shape[:2]
         keep = cv2.LUT(self._largest(alpha, size_hw), _RAMP, dst=take("keep", size_hw, np.float32))
         if not keep.any():  # the person fills the frame: no background to take, and none to show
@@ -86,13 +95,12 @@ class BackgroundBlur:
         for plane, product in zip(cv2.split(low_bgr, self._buffers.planes("bytes", 3, size_hw)), planes):
             cv2.multiply(plane, keep, dst=product, dtype=cv2.CV_32F)
         planes.append(keep)
-        if halves:
-            size_hw = (max(1, size_hw[0] // 2), max(1, size_hw[1] // 2))
-            halved = self._buffers.planes("halves", 4, size_hw, np.float32)
+        if blurred_hw != size_hw:
+            halved = self._buffers.planes("halves", 4, blurred_hw, np.float32)
             for plane, half in zip(planes, halved):
-                cv2.resize(plane, size_hw[::-1], dst=half, interpolation=cv2.INTER_AREA)
+                cv2.resize(plane, blurred_hw[::-1], dst=half, interpolation=cv2.INTER_AREA)
             planes = halved
-        return cv2.merge(planes, dst=take("weighted", (*size_hw, 4), np.float32))
+        return cv2.merge(planes, dst=take("weighted", (*blurred_hw, 4), np.float32))
 
     def _largest(self, alpha: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
         """(h, w) uint8: the largest alpha in and around each cell (largest_in_cells), over buffers."""
@@ -174,6 +182,13 @@ def gaussian_blur(planes: np.ndarray, sigma_cells: float, *, dst: np.ndarray | N
         return planes
     size = (2 * reach + 1, 2 * reach + 1)
     return cv2.GaussianBlur(planes, size, sigma_cells, dst=dst, borderType=cv2.BORDER_REPLICATE)
+
+
+@functools.lru_cache(maxsize=16)  # a slider that is drawn leaves as many behind as it passes
+def _gaussian_taps(sigma_cells: float) -> np.ndarray:
+    """(1, taps) float32: the window of gaussian_blur, a single 1 for no width."""
+    reach = math.ceil(REACH_SIGMAS * sigma_cells)
+    return cv2.getGaussianKernel(2 * reach + 1, sigma_cells or 1.0, cv2.CV_32F).reshape(1, -1)
 
 
 def stack_blur_size(sigma_cells: float) -> int:

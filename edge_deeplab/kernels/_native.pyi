@@ -13,3 +13,15 @@ def blend(
     kind: int,
     threads: int,
 ) -> None: ...
+
+# background.c
+
+def blur_background(
+    low_bgr: np.ndarray,
+    alpha: np.ndarray,
+    ramp: np.ndarray,
+    taps: np.ndarray,
+    blurred: np.ndarray,
+    fill_weight: float,
+    threads: int,
+) -> None: ...
