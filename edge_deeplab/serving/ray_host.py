@@ -122,7 +122,7 @@ class RayHost:
             logging_config={"log_level": "WARNING", "enable_access_log": False}, **numbers,
         )  # fmt: skip
         try:
-            with _held_stdout():
+            with held_stdout():
                 return serve.run(deploying(SegmentReplica).bind(settings), name=self.name, route_prefix=None)
         except RuntimeError as error:
             raise ModelError("the model's replicas do not start", came=self._why() or str(error)) from error
@@ -171,7 +171,7 @@ class RayHost:
         if ray.is_initialized():
             from ray import serve
 
-            with _held_stdout():
+            with held_stdout():
                 if not self.is_ours:
                     with contextlib.suppress(Exception):  # the cluster may be gone already
                         serve.delete(self.name)
@@ -213,8 +213,8 @@ def _short_folder() -> str | None:
 
 
 @contextlib.contextmanager
-def _held_stdout() -> Iterator[None]:
-    """Ray prints notes of the raylet to stdout, where our results go."""
+def held_stdout() -> Iterator[None]:
+    """Holds back what the block prints: Ray prints notes of the raylet to stdout, where our results go."""
     import io
 
     with contextlib.redirect_stdout(io.StringIO()):

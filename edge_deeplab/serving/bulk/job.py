@@ -163,14 +163,16 @@ def _outcomes(
     is_tflite = model.suffix.lower() == TFLITE_SUFFIX
     max_pixels = int(options.max_megapixels * MEGA)
     if options.uses_ray:
-        from edge_deeplab.serving.bulk.ray_data import SHARD, WorkerSettings, run_ray
+        from edge_deeplab.serving.bulk.ray_data import WorkerSettings, run_ray, shard_size
 
         settings = WorkerSettings(
             model=str(model.resolve()), folder=str(folder.resolve()), kinds=options.kinds, max_pixels=max_pixels,
             batch=options.batch, threads=1, manifest=manifest,
         )  # fmt: skip
-        shards = journal.write_shards(folder.resolve() / SHARDS, size=SHARD)
-        yield from run_ray(shards, settings, address=options.address, workers=options.workers or processors)
+        workers = options.workers or processors
+        size = shard_size(journal.counts().waiting, workers=workers, batch=options.batch)
+        shards = journal.write_shards(folder.resolve() / SHARDS, size=size)
+        yield from run_ray(shards, settings, address=options.address, workers=workers)
         return
 
     def worker(opened: BatchModel) -> PictureWorker:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +27,9 @@ from edge_deeplab.serving.bulk.worker import PictureWorker
 from edge_deeplab.serving.model_file import unpack_model
 from edge_deeplab.serving.models import open_batch_model
 from edge_deeplab.serving.options import ServeOptions
-from edge_deeplab.serving.ray_host import EXTRA, RayHost
+from edge_deeplab.serving.ray_host import EXTRA, RayHost, held_stdout
 
+BLOCKS_A_WORKER = 4
 SHARD = 256
 """Pictures in one block: what a worker that dies may have to do again, and what Ray reads at a time."""
 
@@ -54,18 +57,23 @@ def require_ray_data() -> None:
 
 
 class RayWorker:
-    """A PictureWorker as Ray Data calls it: a batch of lines in, a batch of outcomes out.
+    """A PictureWorker as Ray Data calls it: a batch of lines in, a batch of outcomes out. See `worker_class`.
 
-    Args:
+    Attributes:
+        settings: what it does.
         fetch_model: gives the packed model where its path is not there; None where all share a disk.
     """
 
-    def __init__(self, settings: WorkerSettings, fetch_model: Callable[[], bytes] | None) -> None:
+    settings: WorkerSettings
+    fetch_model: Callable[[], bytes] | None
+
+    def __init__(self) -> None:
         self._refusal = ""
-        path = Path(settings.model)
+        settings, path = self.settings, Path(self.settings.model)
+        fetch = type(self).fetch_model
         try:
-            if fetch_model is not None and not path.exists():
-                path = unpack_model(fetch_model(), path.name)
+            if fetch is not None and not path.exists():
+                path = unpack_model(fetch(), path.name)
             model = open_batch_model(
                 path, threads=settings.threads, max_batch=settings.batch, manifest=settings.manifest
             )
@@ -86,6 +94,18 @@ class RayWorker:
         return {name: [getattr(outcome, name) for outcome in outcomes] for name in Outcome._fields}
 
 
+def worker_class(settings: WorkerSettings, fetch_model: Callable[[], bytes] | None) -> type[RayWorker]:
+    """A RayWorker that knows what to do. Arguments of its constructor would lie in Ray's object store, and a worker
+    that is started anew would not find them when their machine is gone (ray-project/ray issue 53727).
+    """
+    return type("RayWorker", (RayWorker,), {"settings": settings, "fetch_model": fetch_model})
+
+
+def shard_size(waiting: int, *, workers: int, batch: int) -> int:
+    """How many pictures go into a block: SHARD, or fewer so that every worker gets some."""
+    return max(batch, min(SHARD, -(-waiting // (BLOCKS_A_WORKER * workers))))
+
+
 def run_ray(
     shards: list[Path], settings: WorkerSettings, *, address: str | None, workers: int
 ) -> Iterator[list[Outcome]]:
@@ -95,15 +115,17 @@ def run_ray(
     Raises: MissingExtraError; DeviceError when Ray does not start, or the cluster is gone; ModelError.
     """
     require_ray_data()
-    with RayHost(ServeOptions(address=address, replicas=workers)) as host:
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it tells stderr of Ray Data's own ways with its actors
+    with RayHost(ServeOptions(address=address, replicas=workers)) as host, held_stdout():
         import ray
         import ray.data
 
         _quieten(ray)
         fetch = host.box(Path(settings.model))
         try:
-            done = ray.data.read_text([str(path) for path in shards], override_num_blocks=len(shards)).map_batches(
-                RayWorker, fn_constructor_args=(settings, fetch), concurrency=workers, batch_size=settings.batch,
+            lines = ray.data.read_text([str(path) for path in shards], override_num_blocks=len(shards))
+            done = lines.map_batches(
+                worker_class(settings, fetch), concurrency=min(workers, len(shards)), batch_size=settings.batch,
                 num_cpus=1,
             )  # fmt: skip
             for columns in done.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
@@ -120,5 +142,6 @@ def _quieten(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    warnings.filterwarnings("ignore", module=r"ray\.")  # of blocks fewer than workers, which is the job's own size
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
