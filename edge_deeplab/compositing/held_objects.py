@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
 from edge_deeplab.compositing.buffers import Buffers
 
 CERTAIN = 0.5  # the person is what is above this
@@ -41,8 +42,13 @@ def held_regions(matte: np.ndarray) -> np.ndarray | None:
 
     matte: (h, w) float32 in 0..1. Returns: (h, w) uint8, 255 where it does; None where there is nothing of the kind.
     """
+    rim_px = max(1, round(max(matte.shape) * RIM_SHARE))
+    native = kernels.native()
+    if native is not None and kernels.has_rows(matte):
+        regions = np.empty(matte.shape, np.uint8)
+        return regions if native.held_regions(matte, regions, CERTAIN, HALF_SEEN, rim_px, HOLE_MEAN) else None
     certain = _above(matte, CERTAIN)
-    joined = _joined(matte, certain)
+    joined = _joined(matte, certain, rim_px)
     person = certain if joined is None else cv2.bitwise_or(certain, joined)
     holes = _holes(matte, person)
     if joined is None or holes is None:
@@ -96,10 +102,9 @@ class HeldObjectKeeper:
         return kept
 
 
-def _joined(matte: np.ndarray, certain: np.ndarray) -> np.ndarray | None:
+def _joined(matte: np.ndarray, certain: np.ndarray, rim_px: int) -> np.ndarray | None:
     half_seen = cv2.subtract(_above(matte, HALF_SEEN), certain)
-    rim = max(1, round(max(matte.shape) * RIM_SHARE))
-    half_seen = cv2.morphologyEx(half_seen, cv2.MORPH_OPEN, _disc(rim))
+    half_seen = cv2.morphologyEx(half_seen, cv2.MORPH_OPEN, _disc(rim_px))
     if not half_seen.any():
         return None
     left, top, wide, high = _grown(cv2.boundingRect(half_seen), matte.shape)

@@ -11,6 +11,8 @@ import functools
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
+
 CERTAIN = 0.5  # an island is what is connected above this
 # An island's soft rim goes with it, as far as this share of the matte's longer side.
 RIM_SHARE = 1 / 32
@@ -30,6 +32,11 @@ def small_islands(matte: np.ndarray, least_share: float) -> np.ndarray | None:
         least_share: an island is small when its area is less than this share of the largest one's.
     Returns: (h, w) uint8, 255 where there is one; None where there is none.
     """
+    reach_px = BRIDGE_PX + max(1, round(max(matte.shape) * RIM_SHARE))
+    native = kernels.native()
+    if native is not None and kernels.has_rows(matte):
+        small = np.empty(matte.shape, np.uint8)
+        return small if native.small_islands(matte, small, CERTAIN, least_share, BRIDGE_PX, reach_px) else None
     above = (matte > CERTAIN).view(np.uint8) * np.uint8(255)  # cv2.compare takes a matte of 4 pixels for a scalar
     cores = cv2.erode(above, _disc(BRIDGE_PX))
     count, islands, facts, _ = cv2.connectedComponentsWithStats(cores, connectivity=8, ltype=cv2.CV_16U)
@@ -39,7 +46,7 @@ def small_islands(matte: np.ndarray, least_share: float) -> np.ndarray | None:
     is_small = np.zeros(count, np.uint8)
     is_small[1:][areas < least_share * areas.max()] = 255
     small = is_small[islands]
-    reach = _disc(BRIDGE_PX + max(1, round(max(matte.shape) * RIM_SHARE)))
+    reach = _disc(reach_px)
     return cv2.subtract(cv2.dilate(small, reach), cv2.dilate(cv2.subtract(cores, small), reach))
 
 

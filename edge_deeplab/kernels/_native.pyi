@@ -25,3 +25,12 @@ def blur_background(
     fill_weight: float,
     threads: int,
 ) -> None: ...
+
+# mattes.c
+
+def small_islands(
+    matte: np.ndarray, small: np.ndarray, certain: float, least_share: float, bridge_px: int, reach_px: int
+) -> bool: ...
+def held_regions(
+    matte: np.ndarray, regions: np.ndarray, certain: float, half_seen: float, rim_px: int, hole_mean: float
+) -> bool: ...

@@ -3,9 +3,15 @@
 #include "arrays.h"
 
 PyObject *blur_background(PyObject *module, PyObject *arguments);
+PyObject *held_regions(PyObject *module, PyObject *arguments);
+PyObject *small_islands(PyObject *module, PyObject *arguments);
 
 PyMethodDef frames_methods[] = {
     {"blur_background", blur_background, METH_VARARGS,
      "blur_background(low_bgr, alpha, ramp, taps, blurred, fill_weight, threads)"},
+    {"held_regions", held_regions, METH_VARARGS,
+     "held_regions(matte, regions, certain, half_seen, rim_px, hole_mean): whether there is one"},
+    {"small_islands", small_islands, METH_VARARGS,
+     "small_islands(matte, small, certain, least_share, bridge_px, reach_px): whether there is one"},
     {NULL, NULL, 0, NULL},
 };
