@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
+
 # The weight of the past where the matte is certain (0 or 1), relative to where it is undecided (0.5): 0.5 let no lag
 # be seen on webcam clips at 30 frames a second and still calms patches that flip from one frame to the next.
 CERTAIN_SHARE = 0.5
@@ -60,6 +62,13 @@ class MatteSmoother:
             self._state = matte.astype(np.float32, copy=True)
             self._gray = gray.copy()
             return self._state
+        native = kernels.native()
+        if native is not None and kernels.has_rows(matte, gray):
+            native.smooth(
+                state, before, matte, gray, self.strength, CERTAIN_SHARE,
+                MOTION_FROM, MOTION_RANGE, NOISE_FACTOR, NOISE_LIMIT, _window_radius(gray),
+            )  # fmt: skip
+            return state
         weight = _stillness(gray, before)
         doubt = np.abs(matte - np.float32(0.5))  # 0.5 - doubt is the uncertainty, from 0.5 (undecided) to 0
         share = np.float32(2.0 * (1.0 - CERTAIN_SHARE))
@@ -79,9 +88,14 @@ def _stillness(gray: np.ndarray, before: np.ndarray) -> np.ndarray:
     counts = cv2.calcHist([change], [0], None, [256], [0, 256])  # a median in a quarter of np.median's time
     median = int(np.searchsorted(np.cumsum(counts), change.size / 2))
     calm_below = MOTION_FROM + NOISE_FACTOR * min(float(median), NOISE_LIMIT)
-    side = 2 * max(1, round((max(gray.shape) * MOTION_WINDOW_SHARE - 1) / 2)) + 1
+    side = 2 * _window_radius(gray) + 1
     local = cv2.blur(change.astype(np.float32), (side, side))
     local -= np.float32(calm_below)
     local *= np.float32(-1.0 / MOTION_RANGE)
     local += np.float32(1.0)
     return np.clip(local, 0.0, 1.0, out=local)
+
+
+def _window_radius(gray: np.ndarray) -> int:
+    """Of the window in which motion is measured, in pixels to either side of its middle."""
+    return max(1, round((max(gray.shape) * MOTION_WINDOW_SHARE - 1) / 2))

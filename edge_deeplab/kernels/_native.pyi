@@ -34,3 +34,19 @@ def small_islands(
 def held_regions(
     matte: np.ndarray, regions: np.ndarray, certain: float, half_seen: float, rim_px: int, hole_mean: float
 ) -> bool: ...
+
+# smoothing.c
+
+def smooth(
+    state: np.ndarray,
+    before: np.ndarray,
+    matte: np.ndarray,
+    gray: np.ndarray,
+    strength: float,
+    certain_share: float,
+    motion_from: float,
+    motion_range: float,
+    noise_factor: float,
+    noise_limit: float,
+    radius: int,
+) -> None: ...
