@@ -15,7 +15,6 @@ names is first used, so that `import edge_deeplab` alone still imports nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import overload
@@ -79,10 +78,13 @@ class PhotoSegmenter:
 def segment(picture: Picture, model: str | os.PathLike[str] = ..., *, threads: int | None = ...) -> Segmentation: ...
 @overload
 def segment(
-    picture: Sequence[Picture], model: str | os.PathLike[str] = ..., *, threads: int | None = ...
+    picture: list[Picture] | tuple[Picture, ...], model: str | os.PathLike[str] = ..., *, threads: int | None = ...
 ) -> list[Segmentation]: ...
 def segment(
-    picture: Picture | Sequence[Picture], model: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int | None = None
+    picture: Picture | list[Picture] | tuple[Picture, ...],
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    threads: int | None = None,
 ) -> Segmentation | list[Segmentation]:
     """What a model sees in a picture, or in each of several.
 
@@ -97,7 +99,7 @@ def segment(
     with PhotoSegmenter(model, threads=threads) as segmenter:
         if isinstance(picture, list | tuple):
             return [segmenter(one) for one in picture]
-        return segmenter(picture)  # type: ignore[arg-type]  # a list or tuple is the only sequence that is no picture
+        return segmenter(picture)
 
 
 def read_picture(picture: Picture) -> np.ndarray:

@@ -77,7 +77,7 @@ def command(
 
     options = BulkOptions(kinds=save, **given)
     line = ProgressLine()
-    shown = []
+    shown: list[Progress] = []
 
     def show(progress: Progress) -> None:
         shown[:] = [progress]

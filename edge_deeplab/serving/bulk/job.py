@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +158,7 @@ def _work(
 
 def _outcomes(
     journal: Journal, folder: Path, model: Path, options: BulkOptions, manifest: Manifest | None
-) -> Iterator[list[Outcome]]:
+) -> Generator[list[Outcome], None, None]:
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     is_tflite = model.suffix.lower() == TFLITE_SUFFIX
     max_pixels = int(options.max_megapixels * MEGA)
