@@ -8,6 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
 from edge_deeplab.compositing.buffers import Buffers
 from edge_deeplab.compositing.regions import Rect, bounds, whole
 
@@ -23,6 +24,9 @@ CONTRAST = 3.0
 COEFFICIENT_SIDE = 160
 # What the matte changes by within three cells, from which on there is an edge to draw: a quarter of an alpha's step.
 LEAST_CHANGE = 1 / 1024
+
+# Cells from which on the sums over a window leave the integers that the filter in C takes them in.
+MOST_RADIUS_IN_C = 15
 
 _SQUARE = np.ones((3, 3), np.uint8)
 
@@ -73,8 +77,10 @@ class GuidedUpsampler:
         Args:
             curve: (256,) uint8, over the matte in 255ths.
 
-        Returns: (hh, wh) uint8.
+        Returns: (hh, wh) uint8; valid until the next call.
         """
+        if self._in_c(matte, low_bgr, high_bgr, curve):
+            return self._buffers.take("levels", high_bgr.shape[:2])
         target = self._target(matte, low_bgr.shape[:2])
         size_hw = high_bgr.shape[:2]
         low_levels = self._buffers.take("low levels", target.shape)
@@ -88,6 +94,24 @@ class GuidedUpsampler:
             cv2.max(values, 0.0, dst=values)  # convertScaleAbs would fold what is below 0 back up
             cv2.LUT(cv2.convertScaleAbs(values, alpha=255.0, dst=part), curve, dst=part)
         return result
+
+    def _in_c(self, matte: np.ndarray, low_bgr: np.ndarray, high_bgr: np.ndarray, curve: np.ndarray) -> bool:
+        """Computes levels in C where that can be done, into the buffer "levels". Returns: whether it was."""
+        native = kernels.native()
+        height, width = low_bgr.shape[:2]
+        radius = self._radius((height, width))
+        if native is None or radius > MOST_RADIUS_IN_C or not kernels.has_rows(matte, low_bgr, high_bgr):
+            return False
+        native.guided_levels(
+            matte, low_bgr, high_bgr, curve.reshape(1, 256),
+            self._buffers.take("models", (4 * height, width), np.float32),
+            self._buffers.take("levels", high_bgr.shape[:2]),
+            radius, self.epsilon, self.contrast, cv2.getNumThreads(),
+        )  # fmt: skip
+        return True
+
+    def _radius(self, size_hw: tuple[int, ...]) -> int:
+        return max(1, round(max(size_hw) * self.window_share))
 
     def _target(self, matte: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
         """(hl, wl) float32: the matte at the coefficients' size, its contrast raised."""
@@ -104,7 +128,7 @@ class GuidedUpsampler:
         Returns: None where there is no edge.
         """
         size_hw = target.shape
-        radius = max(1, round(max(size_hw) * self.window_share))
+        radius = self._radius(size_hw)
         changes = self._buffers.take("changes", size_hw, np.float32)
         cv2.morphologyEx(target, cv2.MORPH_GRADIENT, _SQUARE, dst=changes)
         around = bounds(np.greater(changes, LEAST_CHANGE, out=self._buffers.take("has edge", size_hw, np.bool_)))

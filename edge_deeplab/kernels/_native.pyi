@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# compose.c
+# blend.c
 
 def blend(
     frame: np.ndarray,
@@ -11,6 +11,21 @@ def blend(
     out: np.ndarray,
     behind: np.ndarray | None,
     kind: int,
+    threads: int,
+) -> None: ...
+
+# guided.c
+
+def guided_levels(
+    matte: np.ndarray,
+    low_bgr: np.ndarray,
+    high_bgr: np.ndarray,
+    curve: np.ndarray,
+    models: np.ndarray,
+    levels: np.ndarray,
+    radius: int,
+    epsilon: float,
+    contrast: float,
     threads: int,
 ) -> None: ...
 

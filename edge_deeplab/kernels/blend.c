@@ -1,7 +1,4 @@
-/* The two stages that work at the picture's own resolution: the edge drawn to it, and the blend.
- *
- * What is computed, and why so, stands at the callers: compositing/upsampling.py and compositing/blending.py.
- */
+/* The blend, at the picture's own resolution: compositing/blending.py says what is computed and why. */
 #include "arrays.h"
 #include "enlarging.h"
 #include "strips.h"
@@ -10,12 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- blending -------------------------------------------------------------------------------------------------- */
-
 typedef enum { PLAIN, CLEAN, WITHIN } Kind;
 
 /* Cells of alpha that are looked at together; a run of them is person, background or edge. */
 enum { BLOCK = 8, STRIP_ROWS = 48 };
+enum { WHOLE_SHARE = 256 }; /* so that a byte's products with a share and the rest sum up in 16 bits */
 enum { IS_BACKGROUND = 0, IS_EDGE = 1, IS_PERSON = 2 };
 
 /* Four values of one pixel, the last of no meaning. Every compiler that has a use for this file has these vectors. */
@@ -331,8 +327,8 @@ static int take_behind(Behind *behind, PyObject *from, const char *name, const A
         PyErr_NoMemory();
         return 0;
     }
-    place_between(behind->rows, height, frame->height);
-    place_between(behind->columns, width, frame->width);
+    place_between(behind->rows, height, frame->height, WHOLE_SHARE);
+    place_between(behind->columns, width, frame->width, WHOLE_SHARE);
     return 1;
 }
 
@@ -355,8 +351,8 @@ static int place_alpha(Blend *blend)
         PyErr_NoMemory();
         return 0;
     }
-    place_between(blend->alpha_rows, alpha->height, frame->height);
-    place_between(blend->alpha_columns, alpha->width, frame->width);
+    place_between(blend->alpha_rows, alpha->height, frame->height, WHOLE_SHARE);
+    place_between(blend->alpha_columns, alpha->width, frame->width, WHOLE_SHARE);
     for (int block = 0, x = 0; block <= blend->blocks; block++) {
         while (x < frame->width && blend->alpha_columns[x].first < block * BLOCK)
             x++;
@@ -365,7 +361,7 @@ static int place_alpha(Blend *blend)
     return 1;
 }
 
-static PyObject *blend(PyObject *self, PyObject *args)
+PyObject *blend(PyObject *self, PyObject *args)
 {
     PyObject *frame, *background, *alpha, *out, *behind;
     int kind, threads, is_done = 0;
@@ -402,7 +398,3 @@ static PyObject *blend(PyObject *self, PyObject *args)
         return NULL;
     Py_RETURN_NONE;
 }
-
-PyMethodDef compose_methods[] = {
-    {"blend", blend, METH_VARARGS, "blend(frame, background, alpha, out, behind, kind, threads)"},
-    {NULL, NULL, 0, NULL}};
