@@ -21,18 +21,38 @@ if TYPE_CHECKING:
     "--output", "-o", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME of the recipe]"
 )
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, exactly where it was.")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Devices of this machine that share every batch; 0 takes all.  [default: the recipe's compute.devices, 1]",
+)
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key, e.g. optimizer.ema=0.99.")
-def command(recipe: Path, data: Path | None, output: Path | None, resume: bool, changes: tuple[str, ...]) -> None:
+def command(
+    recipe: Path, data: Path | None, output: Path | None, resume: bool, devices: int | None, changes: tuple[str, ...]
+) -> None:  # fmt: skip
     """Train the network that RECIPE describes.
 
     The folder gets NAME.keras (the best on validation, weights averaged), metrics.jsonl, the resolved recipe.toml and
     checkpoint.npz. A run that was killed goes on with --resume as if nothing had happened.
+
+    \b
+    On more than one device, the batch of the recipe is shared out, and the loss is that of one device:
+      several GPUs       --devices 4 (KERAS_BACKEND=jax or tensorflow, the default)
+      several machines   the same command on each, with an --output folder all of them see, and
+                         TensorFlow   TF_CONFIG='{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]},
+                                                  "task": {"type": "worker", "index": 0}}'
+                         jax          KERAS_DISTRIBUTION_JOB_ADDRESSES=HOST:PORT (of worker 0),
+                                      KERAS_DISTRIBUTION_NUM_PROCESSES, KERAS_DISTRIBUTION_PROCESS_ID
+    Worker 0 writes; when one goes, all end, and go on with --resume. --set compute.precision=bfloat16 computes in mixed
+    precision, which pays on GPUs.
     """
     from edge_deeplab.recipe import load_recipe, override, parse_assignments
     from edge_deeplab.training.run import TrainRun
 
     run = load_recipe(recipe, TrainRun, variables={"DATA": data} if data else {})
     run = override(run, parse_assignments(changes), source="--set")
+    run = override(run, {"compute.devices": devices}, source="--devices")
     folder = output or Path("runs") / run.name
 
     from edge_deeplab.errors import OutputError
@@ -42,24 +62,34 @@ def command(recipe: Path, data: Path | None, output: Path | None, resume: bool, 
         read_checkpoint(folder / "checkpoint.npz")  # before Keras is loaded
     elif (folder / "checkpoint.npz").exists():
         raise OutputError(f"{folder}: holds a training already", next_step="pass --resume, or choose another --output")
-    starting = read_start(run)
 
     from edge_deeplab.cli.tensorflow_start import quiet_native_stderr
     from edge_deeplab.models.keras_api import keras_namespace
+    from edge_deeplab.training.distribute import names_workers, open_devices
 
+    if names_workers():
+        click.echo(f"{run.name}: waiting for the other workers", err=True)
     with quiet_native_stderr():
-        keras_namespace("keras").ops.zeros(1)  # the first operator looks for GPUs
+        opened = open_devices(run.compute)  # before the first operator, which looks for GPUs
+        keras_namespace("keras").ops.zeros(1)
+    starting = read_start(run)
     from edge_deeplab.training.loop import Trainer
 
-    trainer = Trainer(run, folder, starting=starting, on_event=Reporter())
+    is_chief = opened.worker == 0
+    trainer = Trainer(run, folder, starting=starting, on_event=Reporter() if is_chief else ignore, devices=opened)
+    where = f", {opened.count} devices" if opened.count > 1 else ""
+    where += f", worker {opened.worker + 1} of {opened.workers}" if opened.workers > 1 else ""
     click.echo(
-        f"{run.name}: {len(trainer.pairs)} pairs, {trainer.epochs} epochs, {trainer.steps} steps -> {folder}", err=True
+        f"{run.name}: {len(trainer.pairs)} pairs, {trainer.epochs} epochs, {trainer.steps} steps{where} -> {folder}",
+        err=True,
     )
     try:
         end = trainer.train(is_resumed=resume)
     except KeyboardInterrupt:
         click.echo(f"stopped; go on with: edge-deeplab train {recipe} --output {folder} --resume ...", err=True)
         raise
+    if not is_chief:
+        return
     click.echo(
         f"{trainer.model_path}  best of {trainer.epochs} epochs: {end.best_epoch + 1}, score {end.best_score:.4f}"
     )
@@ -119,6 +149,10 @@ def read_efficientnet(run: TrainRun) -> Starting:
         f"{path.name} sha256 {digest}",
         lambda fresh: start_efficientnet(arrays, fresh, variant=variant, source=str(path)),
     )
+
+
+def ignore(event: StepEvent | EpochEvent) -> None:
+    """What the workers that are not the chief say: nothing."""
 
 
 class Reporter:

@@ -37,16 +37,21 @@ class PairLoader:
         classes: labels allowed in the masks.
         backgrounds: pictures without foreground, to paste on.
         workers: threads.
+        share: (which, of how many) of the equal parts of each batch is handed out, in order: for several machines that
+            learn from one batch together. Order, samples and batch_size stay those of the whole.
     """
 
     def __init__(
         self, pairs: Sequence[LabelledPicture], *, size_hw: tuple[int, int], batch_size: int, recipe: AugmentRecipe,
         seed: int = 0, classes: int = 2, backgrounds: Sequence[Path] = (), workers: int = 2,
+        share: tuple[int, int] = (0, 1),
     ) -> None:  # fmt: skip
         if len(pairs) < batch_size:
             raise DataError("too few pairs for one batch", came=len(pairs), allowed=f"at least batch_size {batch_size}")
         self.pairs, self.size_hw, self.batch_size, self.recipe = pairs, size_hw, batch_size, recipe
         self.seed, self.classes, self.backgrounds, self.workers = seed, classes, backgrounds, workers
+        each = batch_size // share[1]
+        self._rows = slice(share[0] * each, (share[0] + 1) * each)
         self._chance_of_background = recipe.paste + recipe.empty if backgrounds else 0.0
         # once a background was drawn, paste and empty share the whole probability: augment decides between the two
         total = self._chance_of_background or 1.0
@@ -72,7 +77,7 @@ class PairLoader:
     def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of one epoch in their order, from `first_batch` on.
 
-        Yields: (N, h, w, 3) float32 in 0..1 and (N, h, w) uint8.
+        Yields: (N, h, w, 3) float32 in 0..1 and (N, h, w) uint8; N is batch_size, or a share of it.
         """
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.pairs))
         batches = order[: self.batches_per_epoch * self.batch_size].reshape(-1, self.batch_size)[first_batch:]
@@ -80,7 +85,7 @@ class PairLoader:
             waiting: deque[list[Future[tuple[np.ndarray, np.ndarray]]]] = deque()
             try:
                 for batch in batches:
-                    waiting.append([pool.submit(self.sample, epoch, int(index)) for index in batch])
+                    waiting.append([pool.submit(self.sample, epoch, int(index)) for index in batch[self._rows]])
                     if len(waiting) > PREFETCH_BATCHES:
                         yield self._collect(waiting.popleft())
                 while waiting:

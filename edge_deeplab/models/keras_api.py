@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_deeplab.errors import MissingExtraError, UsageError
+from edge_deeplab.errors import MissingExtraError, UsageError, nearest
 
 NAMES = ("keras", "tf_keras")
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 @functools.cache
@@ -26,19 +27,23 @@ def keras_namespace(name: str) -> Any:
     """Imports and returns the Keras called `name` ("keras" or "tf_keras").
 
     Keras 3 runs on the backend KERAS_BACKEND names, tensorflow when it is not set.
-    Raises: UsageError for another name, MissingExtraError when the package is not installed.
+    Raises: UsageError for another name or backend, MissingExtraError when a package is not installed.
     """
     if name not in NAMES:
         raise UsageError("unknown Keras", came=name, allowed=", ".join(NAMES))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if name == "keras" and backend not in BACKENDS:
+        raise UsageError("KERAS_BACKEND: unknown backend", came=backend, allowed=nearest(backend, BACKENDS))
     try:
         if name == "tf_keras":
             import tf_keras as namespace
         else:
             import keras as namespace
     except ImportError as error:
-        raise MissingExtraError(error.name or name, extra="train", purpose="building a network") from error
+        missing = error.name or name
+        extra = "gpu" if missing in ("jax", "jaxlib") else "train"
+        raise MissingExtraError(missing, extra=extra, purpose="building a network") from error
     return namespace
 
 

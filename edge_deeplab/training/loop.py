@@ -34,7 +34,9 @@ from edge_deeplab.recipe import dump_recipe
 from edge_deeplab.training.batch_norm import measure_batch_norms, settle_batch_norms
 from edge_deeplab.training.checkpoint import Position, read_checkpoint, write_checkpoint
 from edge_deeplab.training.collapse import collapse_warning
+from edge_deeplab.training.distribute import Devices, Learn, OneDevice, check_agreement, check_batches
 from edge_deeplab.training.losses import distillation_loss, segmentation_loss
+from edge_deeplab.training.precision import compute_in
 from edge_deeplab.training.run import Stage, TrainRun
 from edge_deeplab.training.teacher import Teacher
 from edge_deeplab.training.validation import ValidationSet, load_validation, score
@@ -95,13 +97,19 @@ class Trainer:
         folder: holds checkpoint.npz, metrics.jsonl, recipe.toml and NAME.keras; made when missing.
         starting: initial weights; None is random.
         on_event: told of every step and epoch.
+        devices: what it runs on, as distribute.open_devices opened them. Of several workers each has a Trainer; all of
+            them score the epochs, the chief alone writes.
+
+    Raises: RecipeError where a batch cannot be shared out evenly among the devices.
     """
 
     def __init__(
         self, run: TrainRun, folder: Path, *, starting: Starting | None = None,
-        on_event: Callable[[StepEvent | EpochEvent], None] = lambda event: None,
+        on_event: Callable[[StepEvent | EpochEvent], None] = lambda event: None, devices: Devices | None = None,
     ) -> None:  # fmt: skip
         self.run, self.folder, self.starting, self.on_event = run, folder, starting, on_event
+        self.devices = devices or OneDevice()
+        check_batches(run.stages, self.devices)
         self.pairs: list[LabelledPicture] = []
         self.trained_on: Counter[str] = Counter()  # pairs by the data set's name, for the manifest
         for data in self._open(run.data.train):
@@ -126,9 +134,16 @@ class Trainer:
         self.steps = sum(stage.epochs * (len(self.pairs) // stage.batch_size) for stage in run.stages)
         self.K = keras_namespace("keras")
         self.position = Position(identity=self._identity())
-        self.model: Any = None
+        self.model: Any = None  # learns, on all devices
+        self.kept: Any = None  # its twin on one device, in float32, which is scored and saved
         self.teacher: Teacher | None = None
         self.optimizer: Any = None
+        self.learn: Learn | None = None
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.devices.worker == 0
 
     def _open(self, texts: tuple[str, ...], *, role: Role = "train") -> list[OpenedData]:
         found = [open_data(text, role=role) for text in texts]
@@ -144,7 +159,7 @@ class Trainer:
         )
         start = dataclasses.replace(self.run.start, backbone=None, model=None)
         teacher = dataclasses.replace(self.run.teacher, model=None)
-        text = dump_recipe(dataclasses.replace(self.run, data=data, start=start, teacher=teacher))
+        text = dataclasses.replace(self.run, data=data, start=start, teacher=teacher).without_compute
         names = "\n".join([*(pair.name for pair in self.pairs), *(path.name for path in self.backgrounds)])
         return hashlib.sha256((text + names).encode()).hexdigest()
 
@@ -157,6 +172,7 @@ class Trainer:
         state = self._read_state() if is_resumed else None
         if state is None:
             self._begin_folder()
+        check_agreement(self.devices, f"{self._identity()} {self.position}")
         first = 0
         for stage in self.run.stages:
             if self.position.epoch < first + stage.epochs:
@@ -169,6 +185,8 @@ class Trainer:
             raise OutputError(
                 f"{self.folder}: holds a training already", next_step="pass --resume to go on, or choose another folder"
             )
+        if not self.is_chief:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "recipe.toml").write_text(dump_recipe(self.run))
@@ -184,7 +202,8 @@ class Trainer:
                 next_step=f"use {self.folder / 'recipe.toml'}, or begin anew in another folder",
             )
         self.position = position
-        self.metrics_path.write_text("".join(line + "\n" for line in position.metrics))
+        if self.is_chief:
+            self.metrics_path.write_text("".join(line + "\n" for line in position.metrics))
         return model, optimizer
 
     def _open_stage(self, stage: Stage, state: tuple[list[np.ndarray], list[np.ndarray]] | None) -> None:
@@ -192,34 +211,43 @@ class Trainer:
         K, run = self.K, self.run
         K.utils.set_random_seed(run.seed)
         config = run.model.replace(size_hw=stage.size_hw)
-        self.model = build_deeplab(K, config)
+        self.kept = build_deeplab(K, config)
+        if state is None and self.starting is not None:
+            assign_weights(self.kept, self.starting.weights(weights_of(self.kept)), source=self.starting.source)
+            if self.starting.unsettled:
+                images = np.concatenate([*self._some_batches(self._loader(stage), 0, SETTLING_IMAGES)])
+                settle_batch_norms(K, self.kept, images, set(self.starting.unsettled))
+        with self.devices.scope():
+            self.model = build_deeplab(K, config)
+            compute_in(self.model, run.compute.precision)
+            copy_weights(self.kept, self.model)
+            self.optimizer = self._make_optimizer()
+        total = self.devices.total
+        supervised = segmentation_loss(K.ops, run.loss, config.classes, total=total)
+        self.teacher = None
+        if run.teacher.model is not None:
+            self.teacher = Teacher(K, run.teacher, size_hw=stage.size_hw, classes=config.classes)
+        loss = supervised if self.teacher is None else distillation_loss(K.ops, supervised, run.teacher, total=total)
+        self.learn = self.devices.learner(
+            K, self.model, self.optimizer, lambda targets, logits: loss(targets, self._at_label_size(logits))
+        )
+        if state is not None:
+            self._set_state(*state)
+
+    def _make_optimizer(self) -> Any:
+        K, run = self.K, self.run
         rising = max(1, round(self.steps * run.optimizer.warm_up))
         rate = K.optimizers.schedules.CosineDecay(
             run.optimizer.learning_rate / 100, self.steps - rising, warmup_target=run.optimizer.learning_rate,
             warmup_steps=rising,
         )  # fmt: skip
         ema = {"use_ema": True, "ema_momentum": run.optimizer.ema} if run.optimizer.ema else {}
-        self.optimizer = K.optimizers.AdamW(
+        optimizer = K.optimizers.AdamW(
             rate, weight_decay=run.optimizer.weight_decay, global_clipnorm=run.optimizer.clip or None, **ema
         )
-        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(self.model.trainable_variables)
-        supervised = segmentation_loss(K.ops, run.loss, config.classes)
-        self.teacher = None
-        if run.teacher.model is not None:
-            self.teacher = Teacher(K, run.teacher, size_hw=stage.size_hw, classes=config.classes)
-        loss = supervised if self.teacher is None else distillation_loss(K.ops, supervised, run.teacher)
-        # XLA on a CPU trains this network seven times slower (Zen 4, 256 x 256: 2 against 15 images/s)
-        jit = "auto" if K.backend.backend() == "jax" else False
-        self.model.compile(self.optimizer, loss=lambda labels, logits: loss(labels, self._at_label_size(logits)),
-                           jit_compile=jit)  # fmt: skip
-        if state is not None:
-            self._set_state(*state)
-        elif self.starting is not None:
-            assign_weights(self.model, self.starting.weights(weights_of(self.model)), source=self.starting.source)
-            if self.starting.unsettled:
-                images = np.concatenate([*self._some_batches(self._loader(stage), 0, SETTLING_IMAGES)])
-                settle_batch_norms(K, self.model, images, set(self.starting.unsettled))
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        optimizer.build(self.model.trainable_variables)
+        return optimizer
 
     @staticmethod
     def _some_batches(loader: PairLoader, epoch: int, count: int) -> Iterator[np.ndarray]:
@@ -234,11 +262,11 @@ class Trainer:
         shape = (logits.shape[1] * stride, logits.shape[2] * stride)
         return self.K.ops.image.resize(logits, shape, interpolation="bilinear")
 
-    def _loader(self, stage: Stage) -> PairLoader:
+    def _loader(self, stage: Stage, share: tuple[int, int] = (0, 1)) -> PairLoader:
         run = self.run
         return PairLoader(
             self.pairs, size_hw=stage.size_hw, batch_size=stage.batch_size, recipe=run.augment, seed=run.seed,
-            classes=run.model.classes, backgrounds=self.backgrounds, workers=run.data.workers,
+            classes=run.model.classes, backgrounds=self.backgrounds, workers=run.data.workers, share=share,
         )  # fmt: skip
 
     def _state(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -260,13 +288,14 @@ class Trainer:
 
     def _save(self, **changes: Any) -> None:
         self.position = dataclasses.replace(self.position, **changes)
-        write_checkpoint(self.checkpoint_path, self.position, *self._state())
+        if self.is_chief:
+            write_checkpoint(self.checkpoint_path, self.position, *self._state())
 
     def _run_stage(
         self, stage: Stage, first_epoch: int, state: tuple[list[np.ndarray], list[np.ndarray]] | None
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         self._open_stage(stage, state)
-        loader = self._loader(stage)
+        loader = self._loader(stage, (self.devices.worker, self.devices.workers))
         sets = [
             load_validation(name, pairs, size_hw=stage.size_hw, classes=self.run.model.classes)
             for name, pairs in self.validation_pairs.items()
@@ -274,18 +303,18 @@ class Trainer:
         for epoch in range(self.position.epoch, first_epoch + stage.epochs):
             begun_s = time.perf_counter()
             loss = self._run_epoch(loader, epoch)
-            self._finish_epoch(epoch, stage, loss, sets, loader, begun_s)
+            self._finish_epoch(epoch, stage, loss, sets, begun_s)
         return self._state()
 
     def _run_epoch(self, loader: PairLoader, epoch: int) -> float:
         """Learns from what is left of an epoch. Returns the mean loss of those batches."""
+        assert self.learn is not None, "a stage is open"
         position = self.position
         losses: list[float] = []
         begun_s, done = 0.0, 0
         for batch, (images, labels) in enumerate(loader.epoch(epoch, first_batch=position.batch), position.batch):
-            self.model.reset_metrics()
             targets = labels if self.teacher is None else self.teacher.targets(images, labels)
-            losses.append(float(self.model.train_on_batch(images, targets)))
+            losses.append(self.learn(images, targets))
             if not math.isfinite(losses[-1]):
                 raise InputError(
                     "training: the loss is no longer a number", came=f"step {self.position.step}",
@@ -306,16 +335,19 @@ class Trainer:
             ))  # fmt: skip
         return float(np.mean(losses)) if losses else math.nan
 
-    def _finish_epoch(
-        self, epoch: int, stage: Stage, loss: float, sets: list[ValidationSet], loader: PairLoader, begun_s: float
-    ) -> None:
+    def _finish_epoch(self, epoch: int, stage: Stage, loss: float, sets: list[ValidationSet], begun_s: float) -> None:
         """Scores the averaged weights, keeps them when they are the best, writes metrics and checkpoint."""
-        raw = self._state()
-        if self.run.optimizer.ema:
-            self.optimizer.finalize_variable_values(self.model.trainable_variables)
-            measure_batch_norms(self.model, self._some_batches(loader, epoch, MEASURED_IMAGES))
+        if not self.run.optimizer.ema:
+            copy_weights(self.model, self.kept)
+        else:
+            raw = self._state()
+            with self.devices.scope():
+                self.optimizer.finalize_variable_values(self.model.trainable_variables)
+            copy_weights(self.model, self.kept)
+            self._set_state(*raw)
+            measure_batch_norms(self.kept, self._some_batches(self._loader(stage), epoch, MEASURED_IMAGES))
         classes = self.run.model.classes
-        scored = {data.name: score(data, self.model.predict_on_batch, classes=classes) for data in sets}
+        scored = {data.name: score(data, self.kept.predict_on_batch, classes=classes) for data in sets}
         scores = {name: one.value for name, one in scored.items()}
         warnings = tuple(
             warning
@@ -324,11 +356,8 @@ class Trainer:
         )
         mean = float(np.mean(list(scores.values())))
         is_best = mean > self.position.best_score or stage.size_hw != self._size_of(self.position.best_epoch)
-        if is_best:
-            kept = build_deeplab(self.K, self.run.model.replace(size_hw=stage.size_hw))  # without optimizer and loss
-            copy_weights(self.model, kept)
-            save_model(self.model_path, kept, self._manifest(stage, epoch, scores))
-        self._set_state(*raw)
+        if is_best and self.is_chief:
+            save_model(self.model_path, self.kept, self._manifest(stage, epoch, scores))
         duration_s = time.perf_counter() - begun_s
         line = json.dumps({
             "epoch": epoch, "step": self.position.step, "size_hw": stage.size_hw, "loss": round(loss, 5),
@@ -337,8 +366,9 @@ class Trainer:
         })  # fmt: skip
         best = {"best_score": mean, "best_epoch": epoch} if is_best else {}
         self._save(epoch=epoch + 1, batch=0, metrics=(*self.position.metrics, line), **best)
-        with self.metrics_path.open("a") as file:
-            file.write(line + "\n")
+        if self.is_chief:
+            with self.metrics_path.open("a") as file:
+                file.write(line + "\n")
         self.on_event(EpochEvent(
             epoch=epoch, epochs=self.epochs, loss=loss, scores=scores, is_best=is_best, duration_s=duration_s,
             warnings=warnings,

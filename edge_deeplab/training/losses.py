@@ -56,7 +56,7 @@ def tf_ops() -> Any:
     return SimpleNamespace(
         cast=tf.cast, softmax=tf.nn.softmax, log_softmax=tf.nn.log_softmax, sum=tf.reduce_sum, mean=tf.reduce_mean,
         where=tf.where, one_hot=tf.one_hot, not_equal=tf.not_equal, maximum=tf.maximum, zeros_like=tf.zeros_like,
-        expand_dims=tf.expand_dims,
+        expand_dims=tf.expand_dims, ones_like=tf.ones_like,
         max_pool=lambda x, size, strides, padding: tf.nn.max_pool2d(x, size, strides, padding.upper()),
     )  # fmt: skip
 
@@ -70,10 +70,19 @@ def edge_band(ops: Any, labels: Any, half_width_px: int) -> Any:
     return ops.cast(ops.not_equal(highest, lowest), "float32")[..., 0]
 
 
-def segmentation_loss(ops: Any, recipe: LossRecipe, classes: int) -> Callable[[Any, Any], Any]:
+def alone(value: Any) -> Any:
+    """The total of what one device sees of a batch, where it sees all of it."""
+    return value
+
+
+def segmentation_loss(
+    ops: Any, recipe: LossRecipe, classes: int, *, total: Callable[[Any], Any] = alone
+) -> Callable[[Any, Any], Any]:
     """A loss of (labels, logits).
 
     labels: (N, H, W) integers, IGNORE counts for nothing; logits: (N, H, W, classes) float.
+    total: sums a scalar over all devices that share a batch. What each of them is given is its part: their sum is the
+        loss of the whole batch, however unequally void is spread over them.
     Raises: RecipeError where recipe.class_weights are not one for each class.
     Returns, when called: a scalar, weighted cross-entropy over the pixels plus recipe.dice times
         1 - mean over pictures and classes of the soft Dice.
@@ -91,22 +100,27 @@ def segmentation_loss(ops: Any, recipe: LossRecipe, classes: int) -> Callable[[A
         cross_entropy = -ops.sum(truth * ops.log_softmax(logits, axis=-1), axis=-1)
         if recipe.class_weights:
             weights = weights * ops.sum(truth * ops.cast(recipe.class_weights, "float32"), axis=-1)
-        total = ops.sum(weights * cross_entropy) / ops.maximum(ops.sum(weights), 1.0)
+        entropy = ops.sum(weights * cross_entropy) / ops.maximum(total(ops.sum(weights)), 1.0)
         if not recipe.dice:
-            return total
+            return entropy
         truth = truth * ops.expand_dims(valid, -1)
         guess = ops.softmax(logits, axis=-1) * ops.expand_dims(valid, -1)
         overlap = ops.sum(truth * guess, axis=(1, 2))
         size = ops.sum(truth, axis=(1, 2)) + ops.sum(guess, axis=(1, 2))
         # one pixel on either side: a class absent from picture and guess costs nothing
         dice = (2.0 * overlap + 1.0) / (size + 1.0)
-        return total + recipe.dice * (1.0 - ops.mean(dice))
+        return entropy + recipe.dice * _mean(ops, 1.0 - dice, total)
 
     return loss
 
 
+def _mean(ops: Any, values: Any, total: Callable[[Any], Any]) -> Any:
+    """This device's part of the mean of the values of all."""
+    return ops.sum(values) / total(ops.sum(ops.ones_like(values)))
+
+
 def distillation_loss(
-    ops: Any, supervised: Callable[[Any, Any], Any], recipe: TeacherRecipe
+    ops: Any, supervised: Callable[[Any, Any], Any], recipe: TeacherRecipe, *, total: Callable[[Any], Any] = alone
 ) -> Callable[[Any, Any], Any]:
     """A loss of (targets, logits): what the labels say, plus recipe.weight times how far the teacher's guess is.
 
@@ -114,13 +128,14 @@ def distillation_loss(
     here the mean over all pixels, those without a label too.
 
     targets: (N, H, W, 1 + classes) float32: the label, then the teacher's probabilities at that temperature.
+    total: as segmentation_loss has it, and `supervised` was given.
     """
 
     def loss(targets: Any, logits: Any) -> Any:
         labels, taught = ops.cast(targets[..., 0], "int32"), targets[..., 1:]
         guess = ops.log_softmax(ops.cast(logits, "float32") / recipe.temperature, axis=-1)
         known = ops.log(ops.maximum(taught, 1e-6))
-        divergence = ops.mean(ops.sum(taught * (known - guess), axis=-1))
+        divergence = _mean(ops, ops.sum(taught * (known - guess), axis=-1), total)
         return supervised(labels, logits) + recipe.weight * recipe.temperature**2 * divergence
 
     return loss

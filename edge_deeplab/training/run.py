@@ -13,8 +13,9 @@ from edge_deeplab.errors import RecipeError
 from edge_deeplab.imaging.augment import AugmentRecipe
 from edge_deeplab.labels import PORTRAIT
 from edge_deeplab.models.deeplab import DeepLabConfig
-from edge_deeplab.recipe import check, setting
+from edge_deeplab.recipe import check, dump_recipe, setting
 from edge_deeplab.training.losses import LossRecipe, TeacherRecipe
+from edge_deeplab.training.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,21 @@ class StartRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComputeRecipe:
+    """The [compute] table: what of a machine is used. A training may go on with another, on another machine."""
+
+    devices: int = setting(
+        1, low=0, help="devices of each machine that share every batch, GPUs where there are some; 0 takes all"
+    )
+    precision: Precision = setting(
+        "float32", help="of products; bfloat16 pays on GPUs that have it (NVIDIA's from Ampere on), not on most CPUs"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainRun:
     """A training recipe."""
 
@@ -98,6 +114,7 @@ class TrainRun:
     optimizer: OptimizerRecipe = setting(OptimizerRecipe(), help="optimizer")
     start: StartRecipe = setting(StartRecipe(), help="starting weights")
     teacher: TeacherRecipe = setting(TeacherRecipe(), help="a network to learn from")
+    compute: ComputeRecipe = setting(ComputeRecipe(), help="what of a machine is used")
 
     def __post_init__(self) -> None:
         check(self)
@@ -114,6 +131,12 @@ class TrainRun:
             raise RecipeError("data.unlabelled: nothing to learn there", allowed="with a [teacher] model")
         for stage in self.stages:
             self.model.replace(size_hw=stage.size_hw)
+
+    @property
+    def without_compute(self) -> str:
+        """The recipe as TOML, but for what it runs on: what two trainings must agree on to be one."""
+        text = dump_recipe(self)
+        return text[: text.index("\n[compute]")]
 
     @property
     def final_size_hw(self) -> tuple[int, int]:

@@ -60,6 +60,14 @@ def test_an_epoch_can_be_taken_up_in_the_middle(folder):
     assert same(whole[2:], loader(folder).epoch(1, first_batch=2))
 
 
+def test_shares_of_a_batch_are_the_batch_in_its_order(folder):
+    shares = [loader(folder, share=(which, 3)).epoch(1) for which in range(3)]
+    assert loader(folder, share=(1, 3)).batches_per_epoch == 3
+    for whole, *parts in zip(loader(folder).epoch(1), *shares, strict=True):
+        assert [len(images) for images, _ in parts] == [1, 1, 1]
+        assert same([whole], [[np.concatenate(arrays) for arrays in zip(*parts)]])
+
+
 def test_epochs_and_seeds_differ(folder):
     assert not same(loader(folder).epoch(0), loader(folder).epoch(1))
     assert not same(loader(folder).epoch(0), loader(folder, seed=6).epoch(0))

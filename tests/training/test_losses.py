@@ -126,3 +126,32 @@ def test_class_weights_are_those_of_the_pixels_of_a_class():
 def test_class_weights_are_one_for_each_class():
     with pytest.raises(RecipeError, match="one for each class; came 3; allowed: 2"):
         segmentation_loss(keras_namespace("keras").ops, LossRecipe(class_weights=(1.0, 1.0, 1.0)), 2)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_parts_of_a_batch_sum_to_the_loss_of_the_whole_however_unequal_their_void(taught):
+    ops = keras_namespace("keras").ops
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, (4, 8, 8)).astype(np.float32)
+    labels[2:][random.random((2, 8, 8)) < 0.9] = IGNORE
+    logits = random.normal(size=(4, 8, 8, 3)).astype(np.float32)
+    recipe = LossRecipe(class_weights=(0.5, 1.0, 4.0))
+    targets = labels
+    if taught:
+        targets = np.concatenate([labels[..., None], random.dirichlet(np.ones(3), (4, 8, 8)).astype(np.float32)], -1)
+
+    def loss(targets, logits, total):
+        supervised = segmentation_loss(ops, recipe, 3, total=total)
+        whole = distillation_loss(ops, supervised, TeacherRecipe(), total=total) if taught else supervised
+        return float(whole(targets, logits))
+
+    seen = []
+    whole = loss(targets, logits, lambda value: seen.append(value) or value)
+    totals = [iter(seen), iter(seen)]  # what all-reducing gives each of two devices
+    halves = [
+        loss(targets[rows], logits[rows], lambda _, found=found: next(found))
+        for rows, found in zip((slice(0, 2), slice(2, 4)), totals)
+    ]
+    assert sum(halves) == pytest.approx(whole, rel=1e-5)
+    means = [loss(targets[rows], logits[rows], lambda value: value) for rows in (slice(0, 2), slice(2, 4))]
+    assert abs(np.mean(means) - whole) > 1e-3  # a mean of each device's own mean is another number
