@@ -17,11 +17,14 @@ enum { IS_BACKGROUND = 0, IS_EDGE = 1, IS_PERSON = 2 };
 /* Four values of one pixel, the last of no meaning. Every compiler that has a use for this file has these vectors. */
 typedef uint16_t Four __attribute__((vector_size(8)));
 
-/* A picture that stands behind, of the frame's size or smaller; then its places say where between its pixels. */
+/* A picture that stands behind, of the frame's size or smaller. Then `rows` says between which of its rows a row of the
+ * frame lies; the columns of the frame from starts[x] to starts[x + 1] take their share of its column x + 1. */
 typedef struct {
     Array picture;
     int is_small;
-    Between *rows, *columns;
+    Between *rows;
+    int *starts;
+    Four *shares;
 } Behind;
 
 typedef struct {
@@ -50,7 +53,7 @@ typedef struct {
  * times 256, where they have been asked for. */
 typedef struct {
     Rows background, behind;
-    uint8_t *classes[2], *has_block[2];
+    uint8_t *classes[2], *has_block[2], *edges;
     uint16_t *alpha[2];
     int held[2];
     uint8_t *weights, *background_bytes, *behind_bytes, *mixed;
@@ -90,7 +93,7 @@ INLINED void enlarge_between(
     between_rows(above + 3 * left, below + 3 * left, (uint16_t)(65535 - lower), lower, into, 3 * (right - left));
 }
 
-INLINED const uint16_t *enlarged_row(Rows *rows, int number, int width)
+static const uint16_t *enlarged_row(Rows *rows, int number)
 {
     uint16_t *row = rows->rows[number & 1];
     if (rows->held[number & 1] == number)
@@ -101,53 +104,58 @@ INLINED const uint16_t *enlarged_row(Rows *rows, int number, int width)
     widen(row_of(picture, number), rows->wide, values);
     for (int at = 0; at < 6; at++) /* one pixel beyond the last, and the fourth value of that */
         rows->wide[values + at] = rows->wide[values - 3 + at % 3];
-    const Between *columns = rows->of->columns;
-    for (int x = 0; x < width; x++) {
-        const uint16_t *cell = rows->wide + 3 * columns[x].first;
+    const int *starts = rows->of->starts;
+    const Four *shares = rows->of->shares;
+    for (int cell = 0; cell < picture->width; cell++) {
         Four here, next;
-        memcpy(&here, cell, sizeof here);
-        memcpy(&next, cell + 3, sizeof next);
-        here = (here << 8) + (next - here) * (uint16_t)columns[x].share; /* of WHOLE_SHARE, modulo 65536 */
-        memcpy(row + 3 * x, &here, sizeof here); /* the fourth is overwritten by the next pixel */
+        memcpy(&here, rows->wide + 3 * cell, sizeof here);
+        memcpy(&next, rows->wide + 3 * cell + 3, sizeof next);
+        next -= here, here <<= 8; /* of WHOLE_SHARE, modulo 65536 */
+        for (int x = starts[cell]; x < starts[cell + 1]; x++) {
+            Four pixel = here + next * shares[x];
+            memcpy(row + 3 * x, &pixel, sizeof pixel); /* the fourth is overwritten by the next pixel */
+        }
     }
     return row;
 }
 
 /* Columns [left, right) of row y of what stands behind: where they lie, or where they have been enlarged to. */
-INLINED const uint8_t *behind_span(Rows *rows, int y, int left, int right, int width, uint8_t *into)
+static const uint8_t *behind_span(Rows *rows, int y, int left, int right, uint8_t *into)
 {
     const Behind *of = rows->of;
     if (!of->is_small)
         return (const uint8_t *)row_of(&of->picture, y) + 3 * left;
     Between place = of->rows[y];
-    const uint16_t *above = enlarged_row(rows, place.first, width);
-    const uint16_t *below = place.share ? enlarged_row(rows, place.first + 1, width) : above;
+    const uint16_t *above = enlarged_row(rows, place.first);
+    const uint16_t *below = place.share ? enlarged_row(rows, place.first + 1) : above;
     enlarge_between(above, below, place.share, into, left, right);
     return into;
+}
+
+/* Whether a cell is neither 0 nor 255, or not as the next one is; `width` cells and one more. */
+FOR_EACH_PROCESSOR static void mark_edges(const uint8_t *restrict cells, uint8_t *restrict edges, int width)
+{
+    for (int x = 0; x < width; x++)
+        edges[x] = ((uint8_t)(cells[x] + 1) > 1) | (cells[x] != cells[x + 1]);
 }
 
 /* Whether each block of a row of alpha, and the cell after it, is all 0, all 255, or an edge. */
 static const uint8_t *classes_of(const Blend *blend, Bench *bench, int number)
 {
-    uint8_t *classes = bench->classes[number & 1];
+    uint8_t *classes = bench->classes[number & 1], *edges = bench->edges;
     if (bench->held[number & 1] == number)
         return classes;
     bench->held[number & 1] = number;
     memset(bench->has_block[number & 1], 0, (size_t)blend->blocks);
     const uint8_t *row = row_of(&blend->alpha, number);
     int width = blend->alpha.width;
+    mark_edges(row, edges, width - 1);
+    edges[width - 1] = (uint8_t)(row[width - 1] + 1) > 1;
+    memset(edges + width, 0, BLOCK); /* the last block may reach beyond */
     for (int block = 0; block < blend->blocks; block++) {
-        const uint8_t *cells = row + block * BLOCK;
-        int count = width - block * BLOCK;
-        uint8_t first = cells[0], is_same = first == 0 || first == 255;
-        if (count > BLOCK) {
-            uint64_t eight;
-            memcpy(&eight, cells, sizeof eight);
-            is_same &= eight == (first ? ~(uint64_t)0 : 0) && cells[BLOCK] == first;
-        } else
-            for (int at = 1; at < count; at++)
-                is_same &= cells[at] == first;
-        classes[block] = !is_same ? IS_EDGE : first ? IS_PERSON : IS_BACKGROUND;
+        uint64_t eight;
+        memcpy(&eight, edges + block * BLOCK, sizeof eight);
+        classes[block] = eight ? IS_EDGE : row[block * BLOCK] ? IS_PERSON : IS_BACKGROUND;
     }
     return classes;
 }
@@ -186,12 +194,15 @@ static const uint16_t *enlarged_alpha(
         if (has_block[block])
             continue;
         has_block[block] = 1;
-        for (int end = blend->block_starts[block + 1]; x < end; x++) {
+        int end = blend->block_starts[block + 1];
+        uint16_t after = row[3 * end]; /* the next block may have been here */
+        for (; x < end; x++) {
             const uint8_t *cell = levels + columns[x].first;
             int share = columns[x].share, next = share ? cell[1] : 0;
-            uint16_t level = (uint16_t)(cell[0] * (WHOLE_SHARE - share) + next * share);
-            row[3 * x] = row[3 * x + 1] = row[3 * x + 2] = level;
+            Four pixel = (Four){0} + (uint16_t)(cell[0] * (WHOLE_SHARE - share) + next * share);
+            memcpy(row + 3 * x, &pixel, sizeof pixel); /* the fourth is overwritten by the next pixel */
         }
+        row[3 * end] = after;
     }
     return row;
 }
@@ -224,7 +235,7 @@ FOR_EACH_PROCESSOR static void mix_clean(
 
 static void blend_run(const Blend *blend, Bench *bench, const Run *run, int y)
 {
-    int left = run->left, right = run->right, width = blend->frame.width, count = 3 * (right - left);
+    int left = run->left, right = run->right, count = 3 * (right - left);
     const uint8_t *frame = (const uint8_t *)row_of(&blend->frame, y) + 3 * left;
     uint8_t *out = (uint8_t *)row_of(&blend->out, y) + 3 * left;
     if (run->class == IS_PERSON) {
@@ -233,7 +244,7 @@ static void blend_run(const Blend *blend, Bench *bench, const Run *run, int y)
         return;
     }
     if (run->class == IS_BACKGROUND) {
-        const uint8_t *shown = behind_span(&bench->background, y, left, right, width, out);
+        const uint8_t *shown = behind_span(&bench->background, y, left, right, out);
         if (out != shown)
             memcpy(out, shown, (size_t)count);
         return;
@@ -243,14 +254,14 @@ static void blend_run(const Blend *blend, Bench *bench, const Run *run, int y)
     if (place.share)
         below = enlarged_alpha(blend, bench, place.first + 1, run->block, left, right);
     enlarge_between(above, below, place.share, bench->weights, left, right);
-    const uint8_t *shown = behind_span(&bench->background, y, left, right, width, bench->background_bytes);
+    const uint8_t *shown = behind_span(&bench->background, y, left, right, bench->background_bytes);
     /* By way of `mixed`: out may be the frame or the background. */
     if (blend->kind == PLAIN) {
         mix_plain(frame, shown, bench->weights, bench->mixed, count);
     } else {
         const uint8_t *behind = shown;
         if (blend->kind == CLEAN)
-            behind = behind_span(&bench->behind, y, left, right, width, bench->behind_bytes);
+            behind = behind_span(&bench->behind, y, left, right, bench->behind_bytes);
         mix_clean(frame, behind, shown, bench->weights, bench->mixed, count);
     }
     memcpy(out, bench->mixed, (size_t)count);
@@ -289,8 +300,8 @@ static void blend_rows(void *job, int top, int bottom)
     Blend *blend = job;
     Bench bench = {.held = {-1, -1}, .runs_from = -1};
     size_t row = 3 * (size_t)blend->frame.width, blocks = (size_t)blend->blocks;
-    uint8_t *bytes = malloc(4 * row + 4 * blocks);
-    uint16_t *alpha = malloc(2 * row * sizeof *alpha);
+    uint8_t *bytes = malloc(4 * row + 4 * blocks + (blocks + 1) * BLOCK);
+    uint16_t *alpha = calloc(2 * row + 2, sizeof *alpha);
     bench.runs = malloc(blocks * sizeof *bench.runs);
     int has_rows = make_rows(&bench.background, &blend->background, blend->frame.width);
     has_rows &= blend->kind != CLEAN || make_rows(&bench.behind, &blend->behind, blend->frame.width);
@@ -298,10 +309,11 @@ static void blend_rows(void *job, int top, int bottom)
         bench.weights = bytes, bench.background_bytes = bytes + row, bench.behind_bytes = bytes + 2 * row;
         bench.mixed = bytes + 3 * row;
         for (size_t at = 0; at < 2; at++) {
-            bench.alpha[at] = alpha + at * row;
+            bench.alpha[at] = alpha + at * (row + 1);
             bench.classes[at] = bytes + 4 * row + at * blocks;
             bench.has_block[at] = bytes + 4 * row + (2 + at) * blocks;
         }
+        bench.edges = bytes + 4 * row + 4 * blocks;
         blend_strip(blend, &bench, top, bottom);
     } else
         atomic_store(&blend->lacks_memory, 1);
@@ -321,14 +333,21 @@ static int take_behind(Behind *behind, PyObject *from, const char *name, const A
     behind->is_small = height != frame->height || width != frame->width;
     if (!behind->is_small)
         return 1;
+    Between *columns = malloc(sizeof *columns * (size_t)frame->width);
     behind->rows = malloc(sizeof(Between) * (size_t)frame->height);
-    behind->columns = malloc(sizeof(Between) * (size_t)frame->width);
-    if (!behind->rows || !behind->columns) {
+    behind->starts = malloc(sizeof(int) * ((size_t)width + 1));
+    behind->shares = malloc(sizeof(Four) * (size_t)frame->width);
+    if (!columns || !behind->rows || !behind->starts || !behind->shares) {
+        free(columns);
         PyErr_NoMemory();
         return 0;
     }
     place_between(behind->rows, height, frame->height, WHOLE_SHARE);
-    place_between(behind->columns, width, frame->width, WHOLE_SHARE);
+    place_between(columns, width, frame->width, WHOLE_SHARE);
+    place_starts(behind->starts, columns, 1, width, frame->width);
+    for (int x = 0; x < frame->width; x++)
+        behind->shares[x] = (Four){0} + (uint16_t)columns[x].share;
+    free(columns);
     return 1;
 }
 
@@ -336,7 +355,8 @@ static void give_behind(Behind *behind)
 {
     give_array(&behind->picture);
     free(behind->rows);
-    free(behind->columns);
+    free(behind->starts);
+    free(behind->shares);
 }
 
 /* Where the blocks of alpha begin in the frame. */
@@ -353,11 +373,7 @@ static int place_alpha(Blend *blend)
     }
     place_between(blend->alpha_rows, alpha->height, frame->height, WHOLE_SHARE);
     place_between(blend->alpha_columns, alpha->width, frame->width, WHOLE_SHARE);
-    for (int block = 0, x = 0; block <= blend->blocks; block++) {
-        while (x < frame->width && blend->alpha_columns[x].first < block * BLOCK)
-            x++;
-        blend->block_starts[block] = block == blend->blocks ? frame->width : x;
-    }
+    place_starts(blend->block_starts, blend->alpha_columns, BLOCK, blend->blocks, frame->width);
     return 1;
 }
 

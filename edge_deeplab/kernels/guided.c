@@ -40,6 +40,7 @@ typedef struct {
     Between *rows, *columns;                /* the picture in the coefficients */
     float *shares;                          /* of columns, 0..1 */
     int *starts;                            /* the first column of the picture of each cell, and its width at the end */
+    float empty_below, full_from;           /* values that the curve makes what it makes of 0, and of 1 */
     int top, bottom, left, right;           /* where means are needed: rows and columns of coefficients */
     atomic_int lacks_memory;
 } Guided;
@@ -100,7 +101,7 @@ FOR_EACH_PROCESSOR static void take_any(const uint8_t *from, uint8_t *restrict i
         into[x] |= from[x];
 }
 
-/* Least and greatest of up to three rows. */
+/* Least and greatest of three rows. */
 FOR_EACH_PROCESSOR static void extremes(
     const int32_t *one, const int32_t *two, const int32_t *three, int32_t *restrict least, int32_t *restrict most,
     int width)
@@ -112,8 +113,23 @@ FOR_EACH_PROCESSOR static void extremes(
     }
 }
 
+/* Whether least and most, from one before to one after, lie further apart than LEAST_CHANGE. Returns: whether any do. */
+FOR_EACH_PROCESSOR static int mark_changes(const int32_t *least, const int32_t *most, uint8_t *restrict changes, int width)
+{
+    uint8_t any = 0;
+    for (int x = 0; x < width; x++) {
+        int32_t low = least[x - 1] < least[x] ? least[x - 1] : least[x];
+        int32_t high = most[x - 1] > most[x] ? most[x - 1] : most[x];
+        low = low < least[x + 1] ? low : least[x + 1];
+        high = high > most[x + 1] ? high : most[x + 1];
+        changes[x] = high - low > LEAST_CHANGE;
+        any |= changes[x];
+    }
+    return any;
+}
+
 /* Marks the cells whose pixels are drawn, and finds the rectangle that holds them. Returns 0 where there is none.
- * scratch: as large as is_needed. */
+ * scratch: as large as is_needed. least, most: a row each, with one more before and after. */
 static int find_needed(Guided *guided, uint8_t *scratch, int32_t *least, int32_t *most)
 {
     int height = guided->height, width = guided->width, reach = 2 * guided->radius + 2;
@@ -124,15 +140,8 @@ static int find_needed(Guided *guided, uint8_t *scratch, int32_t *least, int32_t
         const int32_t *row = guided->target + (size_t)y * width;
         uint8_t *changes = guided->is_needed + (size_t)y * width; /* for the moment */
         extremes(y > 0 ? row - width : row, row, y + 1 < height ? row + width : row, least, most, width);
-        int any = 0;
-        for (int x = 0; x < width; x++) {
-            int before = x > 0 ? x - 1 : x, after = x + 1 < width ? x + 1 : x;
-            int32_t high = larger(larger(most[before], most[x]), most[after]);
-            int32_t low = smaller(smaller(least[before], least[x]), least[after]);
-            changes[x] = high - low > LEAST_CHANGE;
-            any |= changes[x];
-        }
-        if (!any)
+        least[-1] = least[0], most[-1] = most[0], least[width] = least[width - 1], most[width] = most[width - 1];
+        if (!mark_changes(least, most, changes, width))
             continue;
         spread_along(changes, scratch + (size_t)y * width, width, reach);
         top = smaller(top, y), bottom = y + 1;
@@ -305,6 +314,7 @@ static void model_rows(void *job, int top, int bottom)
 /* Means for the last two rows of cells asked for, and between them for a row of pixels; its colours and values. */
 typedef struct {
     float *means[2][PLANES], *sums, *between[PLANES];
+    float *least[2], *most[2]; /* what the means can give at most and at least, whatever the pixel */
     float *blue, *green, *red, *values;
     int held[2];
     int *kinds, kinds_above, kinds_below; /* of the pixels after each cell, between these two rows of cells */
@@ -334,6 +344,17 @@ FOR_EACH_PROCESSOR static void lay_between(
         into[x] = above[x] + (below[x] - above[x]) * lower;
 }
 
+FOR_EACH_PROCESSOR static void find_bounds(
+    const float *by_b, const float *by_g, const float *by_r, const float *offset, float *restrict least,
+    float *restrict most, int count)
+{
+    for (int x = 0; x < count; x++) {
+        float b = by_b[x] < 0.0f ? -by_b[x] : by_b[x], g = by_g[x] < 0.0f ? -by_g[x] : by_g[x];
+        float reach = (b + g + (by_r[x] < 0.0f ? -by_r[x] : by_r[x])) * GRAY;
+        least[x] = offset[x] - reach, most[x] = offset[x] + reach;
+    }
+}
+
 static void find_means(const Guided *guided, Means *means, int y)
 {
     if (means->held[y & 1] == y)
@@ -358,6 +379,10 @@ static void find_means(const Guided *guided, Means *means, int y)
         mean_along(means->sums + skipped, into + guided->left, radius, 1.0f / (float)(side * side),
                    guided->right - guided->left);
     }
+    float *const *planes = means->means[y & 1];
+    int left = guided->left;
+    find_bounds(planes[0] + left, planes[1] + left, planes[2] + left, planes[3] + left, means->least[y & 1] + left,
+                means->most[y & 1] + left, guided->right - left);
 }
 
 /* Four pixels side by side, of which the last may belong to the next cell, or lie in a row's slack. */
@@ -412,18 +437,28 @@ FOR_EACH_PROCESSOR static void round_levels(const float *values, uint8_t *restri
     }
 }
 
-/* Whether the pixels between a cell and its next, over two rows of cells, are drawn; else the level they all have, or
- * UNEVEN. */
+/* The pixels between a cell and its next, over two rows of cells, are drawn, or UNEVEN, or all of one level. */
 enum { DRAWN = -1, UNEVEN = -2 };
 
-INLINED int kind_of(const Guided *guided, int above, int below, int cell)
+INLINED int kind_of(const Guided *guided, Means *means, int above, int below, int cell)
 {
     int next = smaller(cell + 1, guided->width - 1);
     const uint8_t *needed = guided->is_needed + (size_t)above * guided->width;
     const uint8_t *levels = guided->low_levels + (size_t)above * guided->width;
     size_t down = (size_t)(below - above) * guided->width;
-    if (needed[cell] | needed[next] | needed[down + cell] | needed[down + next])
+    if (needed[cell] | needed[next] | needed[down + cell] | needed[down + next]) {
+        find_means(guided, means, above);
+        find_means(guided, means, below);
+        const float *least = means->least[above & 1], *most = means->most[above & 1];
+        const float *least_below = means->least[below & 1], *most_below = means->most[below & 1];
+        if (least[cell] > guided->full_from && least[next] > guided->full_from &&
+            least_below[cell] > guided->full_from && least_below[next] > guided->full_from)
+            return ((const uint8_t *)guided->curve.data)[255];
+        if (most[cell] < guided->empty_below && most[next] < guided->empty_below &&
+            most_below[cell] < guided->empty_below && most_below[next] < guided->empty_below)
+            return ((const uint8_t *)guided->curve.data)[0];
         return DRAWN;
+    }
     int level = levels[cell];
     return level == levels[next] && level == levels[down + cell] && level == levels[down + next] ? level : UNEVEN;
 }
@@ -445,7 +480,7 @@ static const int *kinds_between(const Guided *guided, Means *means, int above, i
 {
     if (means->kinds_above != above || means->kinds_below != below)
         for (int cell = 0; cell < guided->width; cell++)
-            means->kinds[cell] = kind_of(guided, above, below, cell);
+            means->kinds[cell] = kind_of(guided, means, above, below, cell);
     means->kinds_above = above, means->kinds_below = below;
     return means->kinds;
 }
@@ -466,8 +501,6 @@ static void picture_strip(const Guided *guided, Means *means, int top, int botto
             int left = guided->starts[cell], right = guided->starts[end];
             if (kind == DRAWN) {
                 if (!is_ready) {
-                    find_means(guided, means, above);
-                    find_means(guided, means, below);
                     for (int plane = 0; plane < PLANES; plane++)
                         lay_between(means->means[above & 1][plane] + guided->left,
                                     means->means[below & 1][plane] + guided->left, lower,
@@ -494,7 +527,7 @@ static void picture_rows(void *job, int top, int bottom)
     Guided *guided = job;
     Means means = {.held = {-1, -1}, .kinds_above = -1};
     size_t width = (size_t)guided->width, row = (size_t)guided->high.width + SLACK;
-    size_t count = 3 * PLANES * width + width + 2 * (size_t)guided->radius + 4 * row;
+    size_t count = 3 * PLANES * width + 5 * width + 2 * (size_t)guided->radius + 4 * row;
     float *floats = calloc(count, sizeof *floats);
     means.kinds = malloc(width * sizeof *means.kinds);
     if (!floats || !means.kinds) {
@@ -508,7 +541,9 @@ static void picture_rows(void *job, int top, int bottom)
         means.means[1][plane] = floats + (size_t)(PLANES + plane) * width;
         means.between[plane] = floats + (size_t)(2 * PLANES + plane) * width;
     }
-    means.sums = floats + 3 * PLANES * width;
+    means.least[0] = floats + 3 * PLANES * width, means.least[1] = means.least[0] + width;
+    means.most[0] = means.least[1] + width, means.most[1] = means.most[0] + width;
+    means.sums = means.most[1] + width;
     means.blue = means.sums + width + 2 * (size_t)guided->radius;
     means.green = means.blue + row, means.red = means.green + row, means.values = means.red + row;
     picture_strip(guided, &means, top, bottom);
@@ -537,15 +572,25 @@ static int make_places(Guided *guided)
     place_between(guided->matte_columns, guided->matte.width, guided->width, WHOLE_SHARE);
     place_between(guided->rows, guided->height, guided->high.height, WHOLE_SHARE);
     place_between(guided->columns, guided->width, guided->high.width, WHOLE_SHARE);
-    for (int cell = 0, x = 0; cell <= guided->width; cell++) {
-        while (x < guided->high.width && guided->columns[x].first < cell)
-            x++;
-        guided->starts[cell] = x;
-    }
-    guided->starts[guided->width] = guided->high.width;
+    place_starts(guided->starts, guided->columns, 1, guided->width, guided->high.width);
     for (int x = 0; x < guided->high.width; x++)
         guided->shares[x] = (float)guided->columns[x].share / WHOLE_SHARE;
     return 1;
+}
+
+/* A value below a level, or above it, by this share of a level is so whatever was rounded on the way. */
+static const float CLEARLY = 0.01f;
+
+static void find_ends(Guided *guided)
+{
+    const uint8_t *curve = guided->curve.data;
+    int empty = 0, full = 255;
+    while (empty < 255 && curve[empty + 1] == curve[0])
+        empty++;
+    while (full > 0 && curve[full - 1] == curve[255])
+        full--;
+    guided->empty_below = ((float)empty + 0.5f - CLEARLY) / 255.0f;
+    guided->full_from = ((float)full - 0.5f + CLEARLY) / 255.0f;
 }
 
 /* Without Python's lock. Returns 0 where memory does not suffice. */
@@ -553,11 +598,12 @@ static int run(Guided *guided)
 {
     int height = guided->height, width = guided->width;
     uint8_t *scratch = malloc((size_t)height * width);
-    int32_t *extreme = malloc(2 * sizeof *extreme * (size_t)width);
+    int32_t *extreme = malloc(2 * sizeof *extreme * ((size_t)width + 2));
     int is_done = scratch && extreme && make_places(guided);
     if (is_done) {
+        find_ends(guided);
         in_strips(target_rows, guided, height, TARGET_ROWS, guided->threads);
-        if (find_needed(guided, scratch, extreme, extreme + width)) {
+        if (find_needed(guided, scratch, extreme + 1, extreme + width + 3)) {
             int radius = guided->radius, first = larger(0, guided->top - radius);
             in_strips(model_rows, guided, smaller(height, guided->bottom + radius) - first, MODEL_ROWS,
                       guided->threads);

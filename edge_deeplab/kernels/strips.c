@@ -5,9 +5,13 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST_HELPERS = 7 };
+/* To wake a sleeper takes about 40 us. So a helper stays awake for the next share of the same call, and whoever waits for
+ * the last few rows looks out for them, this long before they sleep. */
+enum { HELPER_AWAKE_NS = 20000, CALLER_AWAKE_NS = 60000 };
 
 typedef struct {
     strip_work work;
@@ -22,14 +26,31 @@ static struct {
     pthread_mutex_t lock;    /* over all that follows */
     pthread_cond_t wake, done;
     Share *share;            /* what there is to do; NULL: nothing any more */
-    unsigned long turn;      /* counts shares, so that nobody takes one twice */
+    atomic_ulong turn;       /* counts shares, so that nobody takes one twice */
     int open;                /* how many helpers may still join */
-    int working, started;
+    atomic_int working;      /* helpers that have joined and not finished */
+    int started;
     pid_t owner;
 } pool = {.in_use = PTHREAD_MUTEX_INITIALIZER,
           .lock = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER,
           .done = PTHREAD_COND_INITIALIZER};
+
+static long long now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static void pause_a_little(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
 
 static void take_part(Share *share)
 {
@@ -53,12 +74,16 @@ static void *help(void *unused)
         Share *share = pool.share;
         seen = pool.turn;
         pool.open--;
-        pool.working++;
+        atomic_fetch_add(&pool.working, 1);
         pthread_mutex_unlock(&pool.lock);
         take_part(share);
         pthread_mutex_lock(&pool.lock);
-        if (--pool.working == 0)
+        if (atomic_fetch_sub(&pool.working, 1) == 1)
             pthread_cond_signal(&pool.done);
+        pthread_mutex_unlock(&pool.lock);
+        for (long long end = now_ns() + HELPER_AWAKE_NS; atomic_load(&pool.turn) == seen && now_ns() < end;)
+            pause_a_little();
+        pthread_mutex_lock(&pool.lock);
     }
     return NULL;
 }
@@ -86,7 +111,8 @@ static void after_fork(void)
     pthread_cond_init(&pool.wake, NULL);
     pthread_cond_init(&pool.done, NULL);
     pool.share = NULL;
-    pool.started = pool.working = pool.open = 0;
+    pool.started = pool.open = 0;
+    atomic_store(&pool.working, 0);
 }
 
 void in_strips(strip_work work, void *job, int rows, int step, int threads)
@@ -109,7 +135,7 @@ void in_strips(strip_work work, void *job, int rows, int step, int threads)
     }
     start_helpers(helpers);
     pool.share = &share;
-    pool.turn++;
+    atomic_fetch_add(&pool.turn, 1);
     pool.open = helpers;
     if (helpers == 1)
         pthread_cond_signal(&pool.wake);
@@ -121,7 +147,11 @@ void in_strips(strip_work work, void *job, int rows, int step, int threads)
 
     pthread_mutex_lock(&pool.lock);
     pool.share = NULL; /* who has not come by now need not */
-    while (pool.working)
+    pthread_mutex_unlock(&pool.lock);
+    for (long long end = now_ns() + CALLER_AWAKE_NS; atomic_load(&pool.working) && now_ns() < end;)
+        pause_a_little();
+    pthread_mutex_lock(&pool.lock);
+    while (atomic_load(&pool.working))
         pthread_cond_wait(&pool.done, &pool.lock);
     pthread_mutex_unlock(&pool.lock);
     pthread_mutex_unlock(&pool.in_use);
