@@ -25,6 +25,7 @@ from edge_deeplab.compositing.people import PersonFollower
 from edge_deeplab.compositing.smoothing import MatteSmoother
 from edge_deeplab.compositing.spill import SpillRemover, take_off
 from edge_deeplab.compositing.upsampling import COEFFICIENT_SIDE, GuidedUpsampler
+from edge_deeplab.imaging.resize import resize_into
 
 # Frames up to this long side get their edge at full resolution, larger ones at half of it or less, up to EDGE_SIDE: the
 # blend is at full resolution always, and a half-resolution edge cannot be told from a full one once it is soft.
@@ -259,7 +260,8 @@ class PortraitCompositor:
         while picture.shape[1::-1] != size_wh:
             next_wh = (max(size_wh[0], picture.shape[1] // 2), max(size_wh[1], picture.shape[0] // 2))
             target = self._buffers.take(f"{name} {step}", (next_wh[1], next_wh[0], 3))
-            picture, step = cv2.resize(picture, next_wh, dst=target, interpolation=cv2.INTER_LINEAR), step + 1
+            resize_into(picture, target)
+            picture, step = target, step + 1
         return picture
 
 

@@ -14,6 +14,8 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
+
 Fit = Literal["stretch", "letterbox"]
 
 # Mid-grey: the zero of a network whose input is -1..1, so padding excites nothing (as the official DeepLab pads).
@@ -195,11 +197,28 @@ def resize_bilinear(
     memory = None if kept is None else kept.get(shape)
     if memory is not None and memory.dtype != array.dtype:
         memory = None
-    resized = cv2.resize(array, (size_hw[1], size_hw[0]), dst=memory, interpolation=cv2.INTER_LINEAR)
-    resized = resized.reshape(shape)  # cv2 drops a channel axis of 1
+    resized = np.empty(shape, array.dtype) if memory is None else memory
+    resize_into(array, resized)
     if kept is not None:
         kept[shape] = resized
     return resized
+
+
+def resize_into(array: np.ndarray, resized: np.ndarray) -> None:
+    """As resize_bilinear, into an array of the size asked for, of the same dtype and channels."""
+    native, size_hw = kernels.native(), resized.shape[:2]
+    if native is not None and _is_shrunk_picture(array, size_hw) and kernels.has_rows(array, resized):
+        native.shrink(array, resized, cv2.getNumThreads())
+        return
+    done = cv2.resize(array, size_hw[::-1], dst=resized, interpolation=cv2.INTER_LINEAR)
+    if done is not resized:
+        resized[:] = done.reshape(resized.shape)  # cv2 drops a channel axis of 1, and makes an array of its own then
+
+
+def _is_shrunk_picture(array: np.ndarray, size_hw: tuple[int, ...]) -> bool:
+    """Whether it is a picture of three channels that gets no larger on either side: what the kernel is for."""
+    is_picture = array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
+    return is_picture and array.shape[0] >= size_hw[0] and array.shape[1] >= size_hw[1]
 
 
 def _axis_taps(

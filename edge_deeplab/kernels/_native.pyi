@@ -50,6 +50,10 @@ def held_regions(
     matte: np.ndarray, regions: np.ndarray, certain: float, half_seen: float, rim_px: int, hole_mean: float
 ) -> bool: ...
 
+# resizing.c
+
+def shrink(picture: np.ndarray, small: np.ndarray, threads: int) -> None: ...
+
 # smoothing.c
 
 def smooth(

@@ -4,6 +4,7 @@
 
 PyObject *blur_background(PyObject *module, PyObject *arguments);
 PyObject *held_regions(PyObject *module, PyObject *arguments);
+PyObject *shrink(PyObject *module, PyObject *arguments);
 PyObject *small_islands(PyObject *module, PyObject *arguments);
 PyObject *smooth(PyObject *module, PyObject *arguments);
 
@@ -12,6 +13,7 @@ PyMethodDef frames_methods[] = {
      "blur_background(low_bgr, alpha, ramp, taps, blurred, fill_weight, threads)"},
     {"held_regions", held_regions, METH_VARARGS,
      "held_regions(matte, regions, certain, half_seen, rim_px, hole_mean): whether there is one"},
+    {"shrink", shrink, METH_VARARGS, "shrink(picture, small, threads)"},
     {"small_islands", small_islands, METH_VARARGS,
      "small_islands(matte, small, certain, least_share, bridge_px, reach_px): whether there is one"},
     {"smooth", smooth, METH_VARARGS,
