@@ -10,6 +10,8 @@
 #   make soak    100,000 frames of a camera that fails now and then: does anything grow? About 12 minutes
 #   make bench-serve  what batching gains, what HTTP adds, and whether anything is lost when replicas are killed
 #   make model   the bundled model again, from its recipe; DATA=folder with data/ and models/, hours of training
+#   make server-model  the server's portrait model, from scratch: hours on a GPU, days without; goes on where it stopped.
+#                STAGES='[{size_hw=[128, 128], epochs=3}]' for a shorter one; KERAS_BACKEND=jax where jax sees the GPU
 
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints/constraints.txt
@@ -17,12 +19,16 @@ DATA ?= ../shared
 PORTRAITS = $(DATA)/data/portraits
 DEMO ?= demo
 RUN ?= runs/portrait
+SERVER_RUN ?= runs/portrait-server
+STAGES ?=
+# On GPUs all of them are used, in mixed precision.
+COMPUTE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo --devices 0 --set compute.precision=bfloat16)
 PICTURES ?= runs/bench_live
 # A python of 3.11 or later that can make environments; override with `make SYSTEM_PYTHON=/path/to/python`.
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: bench-serve demo test test-arm64 test-window check bench bench-live soak model clean
+.PHONY: bench-serve demo test test-arm64 test-window check bench bench-live soak model server-model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -124,6 +130,13 @@ model: .venv/dev
 	for set in val:0.93 val_wild:0.60; do \
 		.venv/bin/edge-deeplab evaluate $(RUN)/portrait.keras $(RUN)/portrait.qat $(RUN)/portrait.tflite \
 			--data "$(PORTRAITS)/$${set%:*}" --min-person-iou $${set#*:} || exit $$?; done
+
+server-model: .venv/dev
+	@test -d "$(PORTRAITS)/train/images" || { echo "no pictures in $(PORTRAITS)/train; give DATA=FOLDER" >&2; exit 1; }
+	.venv/bin/edge-deeplab train edge_deeplab/recipes/portrait_server.toml --data "$(DATA)" --output $(SERVER_RUN) \
+		$(COMPUTE) $(if $(STAGES),--set 'stages=$(STAGES)') $$(test ! -e $(SERVER_RUN)/checkpoint.npz || echo --resume)
+	for set in val val_wild; do \
+		.venv/bin/edge-deeplab evaluate $(SERVER_RUN)/portrait-server.keras --data "$(PORTRAITS)/$$set" || exit $$?; done
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
