@@ -19,7 +19,7 @@ import numpy as np
 from edge_deeplab.errors import MissingExtraError, UsageError, nearest
 
 NAMES = ("keras", "tf_keras")
-BACKENDS = ("tensorflow", "jax", "torch")
+BACKENDS = ("tensorflow", "jax")
 
 
 @functools.cache

@@ -269,10 +269,7 @@ def open_devices(recipe: ComputeRecipe, *, environment: Mapping[str, str] | None
         return OneDevice()
     if backend == "jax":
         return JaxDevices(K, recipe.devices, is_clustered=is_jax_cluster)
-    if backend == "tensorflow":
-        return MirroredDevices(recipe.devices, task=task)
-    raise UsageError("compute.devices: this backend trains on one device", came=f"KERAS_BACKEND={backend}",
-                     allowed="tensorflow, jax")  # fmt: skip
+    return MirroredDevices(recipe.devices, task=task)
 
 
 def names_workers(environment: Mapping[str, str] | None = None) -> bool:

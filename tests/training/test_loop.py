@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -116,6 +117,43 @@ def test_killed_training_goes_on_exactly(whole_run, recipe, discs, tmp_path):
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
 
 
+def test_killed_worker_ends_the_other_and_one_device_goes_on(whole_run, recipe, discs, tmp_path):
+    """Two workers learn as one did; kill -9 of one in the first epoch; the end, on one device, is that of one alone."""
+    folder = tmp_path / "workers"
+    addresses = []
+    for _ in range(2):
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            addresses.append(f"127.0.0.1:{held.getsockname()[1]}")
+    workers = []
+    for index in range(2):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(subprocess.Popen(
+            train_command(recipe, discs, folder), env={**os.environ, "TF_CONFIG": json.dumps(task)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ))  # fmt: skip
+    deadline = time.monotonic() + DEADLINE_S
+    while not (folder / "checkpoint.npz").exists() and workers[1].poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(workers[1].pid, signal.SIGKILL)
+    workers[1].communicate()
+    _, error = workers[0].communicate(timeout=DEADLINE_S)
+    assert workers[0].returncode == 1
+    assert "2 devices, worker 1 of 2" in error
+    assert error.splitlines()[-1].startswith("edge-deeplab: error: training: another worker is gone")
+    assert "Traceback" not in error
+    position, _, _ = read_checkpoint(folder / "checkpoint.npz")
+    assert 0 < position.step < 18
+
+    resumed = run_cli(*train_command(recipe, discs, folder, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    _, whole_folder, _, _ = whole_run
+    expected, reached = load_weights(whole_folder / "disc.keras"), load_weights(folder / "disc.keras")
+    for name, arrays in expected.items():
+        for first, second in zip(arrays, reached[name], strict=True):
+            np.testing.assert_allclose(second, first, rtol=1e-2, atol=1e-2, err_msg=name)
+
+
 def test_other_recipe_is_not_taken_up(whole_run, recipe, discs, tmp_path):
     _, folder, _, _ = whole_run
     refused = run_cli(*train_command(recipe, discs, folder, "--resume", "--set", "optimizer.learning_rate=0.5"))
@@ -129,6 +167,7 @@ def test_other_recipe_is_not_taken_up(whole_run, recipe, discs, tmp_path):
         (("--set", "optimizer.rate=1"), 2, "learning_rate"),
         (("--set", "model.backbone=resnet"), 2, "mobilenet_v2"),
         (("--set", "stages=[]"), 2, "stages"),
+        (("--devices", "4"), 2, "compute.devices: 4 asked for; came 1 there: CPU:0"),
         (("--data", "nowhere"), 1, "no such folder"),
         (("--resume",), 1, "no checkpoint to resume from"),
     ],
