@@ -1,8 +1,9 @@
 """How fast portrait blur is beside MediaPipe's way in Python: frames in memory, file to file, processor share, 4K.
 
-All is measured in one run, in turns, because machines differ fourfold. The peer's scripts stand in live_speed_peer.py:
-"usual" is the example of MediaPipe's documentation (GaussianBlur 55 x 55, np.where), "usual_alpha" the same with the
-soft blend people write in its place, "careful" the same with a quarter-size blur and cv2.blendLinear.
+All is measured in one run, in turns, because machines differ fourfold. "ours in OpenCV" is ours without the compiled
+loops of edge_deeplab.kernels. The peer's scripts stand in live_speed_peer.py: "usual" is the example of MediaPipe's
+documentation (GaussianBlur 55 x 55, np.where), "usual_alpha" the same with the soft blend people write in its place,
+"careful" the same with a quarter-size blur and cv2.blendLinear.
 
     python benchmarks/live_speed.py PEER_PYTHON [--part frames] [--threads 1] [--json FILE] [--pictures DIR]
 
@@ -37,6 +38,7 @@ from live_speed_files import measure_files, measure_share
 from peer_model_speed import peer_model
 from rich.console import Console
 
+from edge_deeplab import kernels
 from edge_deeplab.cli.frame_program import FrameProgram, moving_frames
 from edge_deeplab.demo_apps.options import LiveOptions
 from edge_deeplab.errors import EdgeDeepLabError, InputError
@@ -52,6 +54,7 @@ SIZE_WH = (1280, 720)
 SIZES_WH = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 # What a ratio may be at most, ours over the peer's, with either side's default threads.
 TARGETS = {"usual": 1 / 5, "usual_alpha": 1 / 5, "careful": 1 / 2}
+IN_OPENCV = "ours in OpenCV"
 PARTS = ("frames", "files", "share", "sizes")
 
 
@@ -138,7 +141,7 @@ def measure_frames(
     cv2.setNumThreads(our_threads)  # as run_live does
     frames, shows = moving_frames(None, SIZE_WH)
     options = MeasureOptions(warmup=10, runs=runs, max_duration_s=120.0)
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", *TARGETS)}
+    seen: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", IN_OPENCV, *TARGETS)}
     with tempfile.TemporaryDirectory() as folder:
         stored = Path(folder) / "frames.npy"
         np.save(stored, np.stack(frames))
@@ -147,11 +150,15 @@ def measure_frames(
             Peer(peer_python, stored, threads=threads) as peer,
         ):
 
-            def our_step() -> float:
+            def our_step(name: str = "ours") -> float:
                 ours.capture()  # the frame has just been written, as after a camera; the peer's is copied too
                 began_ns = time.perf_counter_ns()
-                seen["ours"].append(ours.process())
+                seen[name].append(ours.process())
                 return (time.perf_counter_ns() - began_ns) / 1e6
+
+            def opencv_step() -> float:
+                with kernels.opencv_only():
+                    return our_step(IN_OPENCV)
 
             def script_step(script: str) -> Callable[[], float]:
                 turn = itertools.count()
@@ -162,11 +169,12 @@ def measure_frames(
 
                 return step
 
-            samplers = {"ours": our_step} | {script: script_step(script) for script in TARGETS}
+            samplers = {"ours": our_step, IN_OPENCV: opencv_step} | {script: script_step(script) for script in TARGETS}
             warmup, counted = collect(samplers, options=options)
             versions = peer.versions
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)
+                our_step()
                 cv2.imwrite(str(pictures / "ours.png"), ours.picture)
                 for script in TARGETS:
                     peer.step(len(seen[script]) - 1, script)
@@ -189,10 +197,15 @@ def measure_frames(
             f"{low:.3f}..{high:.3f}", "" if threads else f"{target:.2f}",
         )  # fmt: skip
     console.print(table)
+    console.print(
+        f"ours, pixel kernels {kernels.in_words()}: {stats['ours'].median_ms:.2f} ms;"
+        f" in OpenCV: {stats[IN_OPENCV].median_ms:.2f} ms"
+    )
     for name, took_ms in stages.items():
         console.print(stage_line(name, took_ms))
     figures = {
         "peer": versions, "threads": {"ours": our_threads, "peer": threads}, "size_wh": SIZE_WH, "shows": shows,
+        "pixel_kernels": kernels.in_words(),
         "ms": {name: one.to_dict() for name, one in stats.items()}, "ratios": ratios, "stages_ms": stages,
     }  # fmt: skip
     return figures, stats

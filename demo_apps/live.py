@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from edge_deeplab import kernels
 from edge_deeplab.compositing.overlay import draw_text
 from edge_deeplab.demo_apps.controls import Control, LiveSettings
 from edge_deeplab.demo_apps.options import LiveOptions
@@ -72,6 +73,7 @@ class LiveReport:
         model: path, input size, threads, and which precision of a bundled pair was taken and why.
         pipeline: frames, rates and timings.
         quality: the share of the frames by the quality they were made at; empty where nothing chose.
+        pixel_kernels: what the loops over pixels ran in, "compiled" or "OpenCV" (edge_deeplab.kernels).
         lost: the error of each output that failed while the others went on, one line each.
         is_live: whether the source was; a file's frames wait in line, so their latency says nothing.
     """
@@ -82,6 +84,7 @@ class LiveReport:
     model: dict[str, Any]
     pipeline: PipelineReport
     quality: dict[str, float]
+    pixel_kernels: str
     lost: tuple[str, ...] = ()
     is_live: bool = False
 
@@ -159,7 +162,7 @@ def run_live(
         notes = (*source.notes, *outputs.notes)  # closing the outputs may have added some
         return LiveReport(
             source=described[0], output=described[1], frame_wh=source.size_wh, lost=tuple(outputs.lost),
-            is_live=source.is_live,
+            is_live=source.is_live, pixel_kernels=kernels.in_words(),
             pipeline=dataclasses.replace(pipeline, notes=notes), quality=effect.quality_shares,
             model={
                 "file": str(segmenter.path), "name": segmenter.manifest.name,

@@ -189,6 +189,11 @@ def report_lines(report: LiveReport) -> list[str]:
         f"{run.frames} {'frame' if run.frames == 1 else 'frames'} in {run.duration_s:.1f} s{rate}{dropped}{cores}",
         f"model {report.model['name']} ({report.model['file']}), {size_hw[0]}x{size_hw[1]} (HxW), {threads} threads"
         f"{precision}",
+        *(
+            ["pixel kernels: OpenCV; compiled ones, a few times as fast, come with an install where a C compiler is"]
+            if report.pixel_kernels == "OpenCV"
+            else []
+        ),
         *(f"{share:.0%} of the frames: {name}" for name, share in report.quality.items()),
         f"output {report.output}{' (stopped early)' if run.was_stopped else ''}",
         *(f"Note: {note}" for note in run.notes),

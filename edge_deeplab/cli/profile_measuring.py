@@ -218,6 +218,7 @@ def _measure_frame(
     import cv2
 
     from edge_deeplab.cli.frame_program import FrameProgram
+    from edge_deeplab.kernels import in_words
     from edge_deeplab.profiling.report import FrameProfile
     from edge_deeplab.profiling.stages import profile_stages
 
@@ -228,6 +229,7 @@ def _measure_frame(
             size_wh=size_wh,
             threads=threads,
             opencv_threads=cv2.getNumThreads(),
+            pixel_kernels=in_words(),
             result=program.result,
             shows=shows,
             stages=stages,

@@ -246,7 +246,7 @@ def _frame(frame: FrameProfile) -> str:
     )  # fmt: skip
     words = (
         f"{width} x {height}, {frame.result}, the {frame.shows}; engine on {frame.threads} thread(s), OpenCV on"
-        f" {frame.opencv_threads}; from picture in memory to picture in memory."
+        f" {frame.opencv_threads}; pixel kernels: {frame.pixel_kernels}; from picture in memory to picture in memory."
     )
     return _section(
         "A whole frame",

@@ -43,7 +43,8 @@ class FrameProfile:
     Attributes:
         size_wh: of the frame, in pixels.
         threads: of the engine.
-        opencv_threads: what OpenCV may use for all that is not the engine's.
+        opencv_threads: what may be used for all that is not the engine's.
+        pixel_kernels: what the loops over pixels ran in, "compiled" or "OpenCV" (edge_deeplab.kernels).
         result: what was made of the frame, e.g. "portrait blur".
         shows: what the frames show.
         stages: the measurement.
@@ -52,6 +53,7 @@ class FrameProfile:
     size_wh: tuple[int, int]
     threads: int
     opencv_threads: int
+    pixel_kernels: str
     result: str
     shows: str
     stages: StageProfile
@@ -62,6 +64,7 @@ class FrameProfile:
             "size_wh": list(self.size_wh),
             "threads": self.threads,
             "opencv_threads": self.opencv_threads,
+            "pixel_kernels": self.pixel_kernels,
             "result": self.result,
             "shows": self.shows,
             **self.stages.to_dict(),
@@ -72,6 +75,8 @@ class FrameProfile:
         """The profile that to_dict wrote. Raises KeyError, TypeError or ValueError for anything else."""
         width, height = fields["size_wh"]
         plain = {name: fields[name] for name in ("threads", "opencv_threads", "result", "shows")}
+        # Reports from before there were compiled ones do not say.
+        plain["pixel_kernels"] = fields.get("pixel_kernels", "OpenCV")
         return cls(size_wh=(width, height), stages=StageProfile.from_dict(fields), **plain)
 
 
@@ -291,7 +296,7 @@ def _frame_table(frame: FrameProfile) -> Table:
     width, height = frame.size_wh
     title = (
         f"One {width} x {height} frame of the {frame.shows}, {frame.result}, ms"
-        f" (threads: engine {frame.threads}, OpenCV {frame.opencv_threads})"
+        f" (threads: engine {frame.threads}, OpenCV {frame.opencv_threads}; pixel kernels: {frame.pixel_kernels})"
     )
     table = new_table(title, "stage", "median", "p90", "p99", "share")
     for name, stats in frame.stages.stages.items():

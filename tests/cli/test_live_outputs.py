@@ -119,8 +119,12 @@ def test_a_lost_output_ends_with_exit_code_1(capsys) -> None:
             notes=("lost: disk",),
         )
         model = {"name": "m", "file": "m.tflite", "size_hw": (1, 1), "threads": 1, "precision": "int8"}
-        report = LiveReport(source="s", output="o", frame_wh=(1, 1), model=model, pipeline=run, quality={}, lost=("x",))
+        report = LiveReport(
+            source="s", output="o", frame_wh=(1, 1), model=model, pipeline=run, quality={}, pixel_kernels="OpenCV",
+            lost=("x",),
+        )  # fmt: skip
         live_program.print_report(report, as_json=False)
 
     done = CliRunner().invoke(command)
     assert done.exit_code == 1 and "Note: lost: disk" in done.stdout
+    assert "pixel kernels: OpenCV; compiled ones, a few times as fast" in done.stdout

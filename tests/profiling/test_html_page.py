@@ -46,7 +46,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> ProfileReport:
         latency=tuple(profile_engine(path, threads=threads, options=QUICK) for threads in (1, 2)),
         model_start=StartupReport(steps=steps, runs=3),
         frame=FrameProfile(
-            size_wh=(640, 360), threads=1, opencv_threads=2, result="portrait blur", shows="astronaut",
+            size_wh=(640, 360), threads=1, opencv_threads=2, pixel_kernels="compiled",
+            result="portrait blur", shows="astronaut",
             stages=profile_stages(lambda: {"prepare": 0.001, "invoke": 0.002}, options=QUICK),
         ),
         operators=profile_operators(path, options=QUICK),
