@@ -41,6 +41,12 @@ def blur_background(
     threads: int,
 ) -> None: ...
 
+# frames.c
+
+def decode_twice_as_large(
+    logits: np.ndarray, table: np.ndarray, matte: np.ndarray, person: int, is_signed: bool
+) -> None: ...
+
 # mattes.c
 
 def small_islands(
