@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from edge_deeplab import kernels
+
 MAPPED = ("calibration", "converters", "demo_apps")
 TRAINING_STACK = ("tensorflow", "keras", "tf-keras", "tensorflow-model-optimization", "jax", "torch")
 
 
 @pytest.fixture(scope="module")
-def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """A wheel built from the tracked files alone, so that nothing left lying about can hide a missing rule."""
+def source(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tracked files alone, so that nothing left lying about can hide a missing rule."""
     if not (repository / ".git").exists():
         pytest.skip("needs the git repository: the wheel is built from the files it tracks")
     source = tmp_path_factory.mktemp("source")
@@ -26,12 +29,24 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile
         if (repository / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(repository / name, source / name)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> zipfile.ZipFile:
+    """A wheel as it is built here."""
+    return built(source, "dist")
+
+
+def built(source: Path, folder: str, **environment: str) -> zipfile.ZipFile:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     done = subprocess.run(
-        [*command, "--wheel-dir", "dist", "."], cwd=source, capture_output=True, text=True, check=False
-    )
+        [*command, "--wheel-dir", folder, "."],
+        cwd=source, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (path,) = (source / "dist").glob("*.whl")
+    shutil.rmtree(source / "build")  # what one build made must not lie about for the next
+    (path,) = (source / folder).glob("*.whl")
     return zipfile.ZipFile(path)
 
 
@@ -70,6 +85,38 @@ def test_wheel_is_typed_and_carries_models_recipes_and_licence(wheel: zipfile.Zi
                 assert (name in names) == (not name.endswith(".keras"))
     for licence in ("LICENSE", "NOTICE"):
         assert any(name.endswith(f".dist-info/licenses/{licence}") for name in names)
+
+
+def test_one_compiled_module_serves_every_python_from_3_11_on(wheel: zipfile.ZipFile) -> None:
+    if not kernels.compiled():
+        pytest.skip("needs a C compiler: tests/kernels says whether there should be one")
+    assert [name for name in wheel.namelist() if name.endswith((".so", ".pyd"))] == [
+        "edge_deeplab/kernels/_native.abi3.so"
+    ]
+    assert "-cp311-abi3-" in Path(str(wheel.filename)).name
+    assert "edge_deeplab/kernels/_native.pyi" in wheel.namelist()
+
+
+def test_without_a_compiler_the_install_goes_on_and_opencv_does_the_work(
+    wheel: zipfile.ZipFile, source: Path, tmp_path: Path
+) -> None:
+    bare = built(source, "bare", CC="false")
+    assert {name for name in wheel.namelist() if name.endswith(".py")} == {
+        name for name in bare.namelist() if name.endswith(".py")
+    }
+    assert [name for name in bare.namelist() if name.endswith(".so")] == []
+    bare.extractall(tmp_path)
+    code = (
+        "import numpy as np; from edge_deeplab import kernels; from edge_deeplab.compositing import compositor as c;"
+        "frame = np.full((90, 160, 3), 7, np.uint8); matte = np.full((16, 16), 0.5, np.float32);"
+        "c.PortraitCompositor().compose(frame, matte); print(c.__file__, kernels.in_words())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "edge_deeplab" / "compositing" / "compositor.py"), "OpenCV"]
 
 
 def test_device_install_asks_for_no_training_stack(metadata: Message) -> None:
