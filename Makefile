@@ -24,6 +24,8 @@ STAGES ?=
 # On GPUs all of them are used, in mixed precision.
 COMPUTE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo --devices 0 --set compute.precision=bfloat16)
 PICTURES ?= runs/bench_live
+# Compiled when the package is installed, so a change of theirs is an install.
+KERNELS := $(wildcard edge_deeplab/kernels/*.[ch])
 # A python of 3.11 or later that can make environments; override with `make SYSTEM_PYTHON=/path/to/python`.
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
@@ -38,11 +40,11 @@ SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; d
 	@touch $@
 
 # The two installs share one .venv; dev holds all of light, so light never takes anything away.
-.venv/light: .venv/made pyproject.toml constraints/constraints.txt
+.venv/light: .venv/made pyproject.toml constraints/constraints.txt $(KERNELS)
 	test -e .venv/dev || $(PIP) --no-build-isolation --editable '.[headless,media,demo]'
 	@touch $@
 
-.venv/dev: .venv/made pyproject.toml constraints/constraints.txt
+.venv/dev: .venv/made pyproject.toml constraints/constraints.txt $(KERNELS)
 	$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
@@ -73,7 +75,7 @@ test-window: .venv/dev .venv-window/made
 check: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	rm -rf build/site build/lib build/bdist.*
+	rm -rf build/site build/lib* build/bdist.*
 	$(PIP) --no-deps --no-build-isolation --target build/site .
 	cd build/site && ../../.venv/bin/lint-imports --config ../../pyproject.toml --cache-dir ../../.import_linter_cache
 	.venv/bin/mypy build/site/edge_deeplab
