@@ -93,7 +93,8 @@ class RayHost:
                 raise DeviceError("Ray does not start", came=str(error)) from error
             raise DeviceError(
                 f"no Ray cluster at {self._options.address}", came=str(error).splitlines()[0],
-                next_step="start one with `ray start --head`, or leave --address out",
+                next_step="start one with `ray start --head`, or leave --address out; a cluster that asks for a token"
+                " wants RAY_AUTH_MODE=token set here, too",
             ) from error  # fmt: skip
         return self
 

@@ -123,9 +123,12 @@ def run_ray(
         _quieten(ray)
         fetch = host.box(Path(settings.model))
         try:
-            lines = ray.data.read_text([str(path) for path in shards], override_num_blocks=len(shards))
+            most = min(workers, len(shards))
+            pool = most if host.is_ours else (1, most)  # of a cluster, as many as it has processors for
+            # a cluster whose processors the workers all hold must still read, or nothing would ever go on
+            lines = ray.data.read_text([str(path) for path in shards], override_num_blocks=len(shards), num_cpus=0)
             done = lines.map_batches(
-                worker_class(settings, fetch), concurrency=min(workers, len(shards)), batch_size=settings.batch,
+                worker_class(settings, fetch), concurrency=pool, batch_size=settings.batch,
                 num_cpus=1,
             )  # fmt: skip
             for columns in done.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
