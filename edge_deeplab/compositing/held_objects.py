@@ -85,6 +85,15 @@ class HeldObjectKeeper:
             return matte
         left, top, wide, high = self._box = box
         window = np.s_[top : top + high, left : left + wide]
+        kept = self._buffers.take("kept", matte.shape, np.float32)
+        native = kernels.native()
+        if native is not None and kernels.has_rows(matte):
+            most = native.lift(matte, regions, self._raised, kept, box, weight, KEPT, SUPPORT)
+            if regions is None and most < 1 / 255:
+                self._raised[window] = 0.0
+                self._box = None
+                return matte
+            return kept
         raised = self._raised[window]
         raised *= np.float32(1.0 - weight)
         if regions is not None:
@@ -93,7 +102,6 @@ class HeldObjectKeeper:
             raised[:] = 0.0
             self._box = None
             return matte
-        kept = self._buffers.take("kept", matte.shape, np.float32)
         np.copyto(kept, matte)
         lift = np.maximum(np.float32(KEPT) - kept[window], np.float32(0.0))
         lift *= raised

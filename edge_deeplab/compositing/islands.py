@@ -65,11 +65,12 @@ class IslandDropper:
 
     def __init__(self, least_share: float) -> None:
         self.least_share = least_share
-        self._dropped: np.ndarray | None = None  # (h, w) float32, 1 where all of the matte is taken away
+        self.reset()
 
     def reset(self) -> None:
         """Forgets the past, as for a new shot."""
-        self._dropped = None
+        self._dropped: np.ndarray | None = None  # (h, w) float32, 1 where all of the matte is taken away
+        self._most = 0.0  # of it, anywhere
 
     def drop(self, matte: np.ndarray) -> np.ndarray:
         """The matte without its small islands. matte: (h, w) float32 in 0..1, not written into.
@@ -79,13 +80,20 @@ class IslandDropper:
         if self.least_share <= 0.0:
             return matte
         small = small_islands(matte, self.least_share)
-        target = None if small is None else small.astype(np.float32) / 255
+        calm = CALM
         if self._dropped is None or self._dropped.shape != matte.shape:
-            self._dropped = np.zeros(matte.shape, np.float32) if target is None else target
-        elif target is not None or self._dropped.max() > 1 / 255:
-            self._dropped *= CALM
-            if target is not None:
-                self._dropped += (1 - CALM) * target
-        elif self._dropped.any():
-            self._dropped[:] = 0.0
-        return matte * (1 - self._dropped) if self._dropped.any() else matte
+            self._dropped, calm = np.zeros(matte.shape, np.float32), 0.0
+        elif small is None and 0 < self._most <= 1 / 255:
+            self._dropped[:] = self._most = 0.0
+        if small is None and self._most == 0:
+            return matte
+        native = kernels.native()
+        if native is not None and kernels.has_rows(matte):
+            kept = np.empty(matte.shape, np.float32)
+            self._most = native.fade_out(matte, small, self._dropped, kept, calm)
+            return kept
+        self._dropped *= np.float32(calm)
+        if small is not None:
+            self._dropped += np.float32(1 - calm) * (small > 0)
+        self._most = float(self._dropped.max())
+        return matte * (1 - self._dropped)

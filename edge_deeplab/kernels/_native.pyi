@@ -41,6 +41,22 @@ def blur_background(
     threads: int,
 ) -> None: ...
 
+# fading.c
+
+def fade_out(
+    matte: np.ndarray, small: np.ndarray | None, dropped: np.ndarray, kept: np.ndarray, calm: float
+) -> float: ...
+def lift(
+    matte: np.ndarray,
+    regions: np.ndarray | None,
+    raised: np.ndarray,
+    kept: np.ndarray,
+    box: tuple[int, int, int, int],
+    weight: float,
+    opaque: float,
+    support: float,
+) -> float: ...
+
 # frames.c
 
 def decode_twice_as_large(

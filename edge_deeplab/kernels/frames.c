@@ -1,11 +1,13 @@
 /* The model's answer on its way back to a matte, and the table of all that works at low resolution: background.c,
- * mattes.c, resizing.c and smoothing.c hold the rest of it. */
+ * fading.c, mattes.c, resizing.c and smoothing.c hold the rest of it. */
 #include "arrays.h"
 
 #include <stdlib.h>
 
 PyObject *blur_background(PyObject *module, PyObject *arguments);
+PyObject *fade_out(PyObject *module, PyObject *arguments);
 PyObject *held_regions(PyObject *module, PyObject *arguments);
+PyObject *lift(PyObject *module, PyObject *arguments);
 PyObject *shrink(PyObject *module, PyObject *arguments);
 PyObject *small_islands(PyObject *module, PyObject *arguments);
 PyObject *smooth(PyObject *module, PyObject *arguments);
@@ -82,8 +84,12 @@ PyMethodDef frames_methods[] = {
      "blur_background(low_bgr, alpha, ramp, taps, blurred, fill_weight, threads)"},
     {"decode_twice_as_large", decode_twice_as_large, METH_VARARGS,
      "decode_twice_as_large(logits, table, matte, person, is_signed)"},
+    {"fade_out", fade_out, METH_VARARGS,
+     "fade_out(matte, small, dropped, kept, calm): the most that is dropped anywhere; small may be None"},
     {"held_regions", held_regions, METH_VARARGS,
      "held_regions(matte, regions, certain, half_seen, rim_px, hole_mean): whether there is one"},
+    {"lift", lift, METH_VARARGS,
+     "lift(matte, regions, raised, kept, box, weight, opaque, support): the most raised; regions may be None"},
     {"shrink", shrink, METH_VARARGS, "shrink(picture, small, threads)"},
     {"small_islands", small_islands, METH_VARARGS,
      "small_islands(matte, small, certain, least_share, bridge_px, reach_px): whether there is one"},
