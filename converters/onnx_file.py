@@ -79,5 +79,6 @@ def _compared(data: bytes, run: Any, images: np.ndarray) -> Agreement:
     """The file beside the function it was made from, run by ONNX's own evaluator, which every runtime must equal."""
     from onnx.reference import ReferenceEvaluator
 
-    got = np.asarray(ReferenceEvaluator(data).run(["probabilities"], {"images": images})[0])
+    outputs: Any = ReferenceEvaluator(data).run(["probabilities"], {"images": images})
+    got = np.asarray(outputs[0])
     return agreement(run(tf.constant(images))["probabilities"].numpy(), got)
