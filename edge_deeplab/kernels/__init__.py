@@ -16,6 +16,9 @@ from types import ModuleType
 
 import numpy as np
 
+# Rows or columns up to which C counts with its own integers; arrays.c has the same.
+LONGEST_SIDE = 1 << 16
+
 try:
     from edge_deeplab.kernels import _native
 except ImportError:
@@ -46,13 +49,15 @@ def in_words() -> str:
 
 
 def has_rows(*arrays: np.ndarray) -> bool:
-    """Whether each array's rows lie in memory without gaps, as the loops in C want them; whole rows may lie apart."""
+    """Whether the loops in C take these arrays: each one's rows in memory without gaps, though they may lie apart."""
     for array in arrays:
         step = array.itemsize
         for size, stride in zip(array.shape[:0:-1], array.strides[:0:-1]):
             if stride != step:
                 return False
             step *= size
+        if max(array.shape) > LONGEST_SIDE:
+            return False
     return True
 
 

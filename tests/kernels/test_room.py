@@ -72,6 +72,8 @@ def test_rows_without_gaps_are_told_from_others() -> None:
     assert kernels.has_rows(picture, picture[::-1], picture[2:4, 1:5], picture[..., 0].copy())
     for other in (picture[:, ::2], picture[:, ::-1], picture[..., ::-1], picture[..., 0], picture.transpose(1, 0, 2)):
         assert not kernels.has_rows(picture, other)
+    assert kernels.has_rows(np.zeros((1 << 16, 1), np.uint8))
+    assert not kernels.has_rows(np.zeros((1, (1 << 16) + 1), np.uint8))
 
 
 def test_many_callers_at_once_get_what_each_would_alone() -> None:
