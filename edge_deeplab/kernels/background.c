@@ -200,6 +200,15 @@ INLINED int weigh_row(
     return most > 0;
 }
 
+/* Two pairs of rows at a time, so that the sum is read and written half as often. */
+INLINED void add_pairs(
+    float *restrict sum, const float *one, const float *other, float tap, const float *further_one,
+    const float *further_other, float further_tap, int count)
+{
+    for (int index = 0; index < count; index++)
+        sum[index] += tap * (one[index] + other[index]) + further_tap * (further_one[index] + further_other[index]);
+}
+
 /* target = taps[0] * middle + taps[1] * (those one cell away) + ...; `padded` has `reach` more cells on either side. */
 INLINED void spread_row(
     Cell *target, const Cell *row, int width, const float *restrict taps, int reach, Cell *restrict padded)
@@ -213,11 +222,10 @@ INLINED void spread_row(
     const float *restrict middle = (const float *)(padded + reach);
     for (int index = 0; index < LANES * width; index++)
         sum[index] = taps[0] * middle[index];
-    for (int shift = 1; shift <= reach; shift++) {
-        const float *left = middle - LANES * shift, *right = middle + LANES * shift;
-        float tap = taps[shift];
-        for (int index = 0; index < LANES * width; index++)
-            sum[index] += tap * (left[index] + right[index]);
+    for (int shift = 1; shift <= reach; shift += 2) {
+        int last = smaller(shift + 1, reach);
+        add_pairs(sum, middle - LANES * shift, middle + LANES * shift, taps[shift], middle - LANES * last,
+                  middle + LANES * last, last > shift ? taps[last] : 0, LANES * width);
     }
 }
 
@@ -290,11 +298,18 @@ FOR_EACH_PROCESSOR static void fill_far(Blur *blur, Cell *row, Cell *mixed, Span
     linear_steps(blur->fill_columns, blur->weighted.width, blur->fills->width);
 }
 
+/* A row of what is spread along the rows, the outermost ones going on for ever. */
+INLINED const float *lanes_of(const Blur *blur, int y)
+{
+    const Level *spread = &blur->spread;
+    return (const float *)(spread->cells + (size_t)smaller(larger(y, 0), spread->height - 1) * spread->width);
+}
+
 /* The Gaussian down the columns, the far fill behind it, and the division by the weight. */
 FOR_EACH_PROCESSOR static void finish_strip(void *job, int top, int bottom)
 {
     Blur *blur = job;
-    int height = blur->spread.height, width = blur->spread.width, reach = blur->taps->width / 2;
+    int width = blur->spread.width, reach = blur->taps->width / 2;
     const float *taps = (const float *)row_of(blur->taps, 0) + reach;
     const Cell *cells = blur->spread.cells;
     Cell *total = aligned_alloc(sizeof(Cell), sizeof(Cell) * 3 * (size_t)width);
@@ -307,12 +322,10 @@ FOR_EACH_PROCESSOR static void finish_strip(void *job, int top, int bottom)
     for (int y = top; y < bottom; y++) {
         memset(total, 0, sizeof(Cell) * width);
         add_share(total, cells + (size_t)y * width, taps[0], width);
-        for (int shift = 1; shift <= reach; shift++) {
-            const float *restrict above = (const float *)(cells + (size_t)larger(y - shift, 0) * width);
-            const float *restrict below = (const float *)(cells + (size_t)smaller(y + shift, height - 1) * width);
-            float tap = taps[shift];
-            for (int index = 0; index < LANES * width; index++)
-                sum[index] += tap * (above[index] + below[index]);
+        for (int shift = 1; shift <= reach; shift += 2) {
+            int last = smaller(shift + 1, reach);
+            add_pairs(sum, lanes_of(blur, y - shift), lanes_of(blur, y + shift), taps[shift], lanes_of(blur, y - last),
+                      lanes_of(blur, y + last), last > shift ? taps[last] : 0, LANES * width);
         }
         enlarge_row(far, blur->fills, mixed, blur->fill_rows[y], blur->fill_columns, width);
         unsigned char *blurred = row_of(blur->blurred, y);

@@ -9,7 +9,8 @@ typedef unsigned char Byte;
 /* An array that may be left out. Returns: 0 with an exception set where it does not fit. */
 static int take_mask(Array *mask, PyObject *from, const char *name, const Array *like)
 {
-    return from == Py_None || (take_array(mask, from, name, 'B', 1, 0) && check_size(mask, name, like->height, like->width));
+    return from == Py_None ||
+           (take_array(mask, from, name, 'B', 1, 0) && check_size(mask, name, like->height, like->width));
 }
 
 /* ---- fade_out ---- */

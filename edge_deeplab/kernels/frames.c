@@ -30,7 +30,8 @@ FOR_EACH_PROCESSOR static void decode_all(const Decoding *job, short *restrict m
     for (int y = 0; y < 2 * height; y++) {
         int near = y / 2, far = y % 2 ? near + 1 : near - 1;
         far = far < 0 ? 0 : far < height ? far : height - 1;
-        const unsigned char *restrict near_row = row_of(job->logits, near), *restrict far_row = row_of(job->logits, far);
+        const unsigned char *restrict near_row = row_of(job->logits, near);
+        const unsigned char *restrict far_row = row_of(job->logits, far);
         int person = job->person, other = 1 - person;
         for (int x = 0; x < width; x++) {
             int here = (near_row[2 * x + person] ^ job->flip) - (near_row[2 * x + other] ^ job->flip);

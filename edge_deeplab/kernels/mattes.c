@@ -356,7 +356,8 @@ static int find_held(
     held.runs = malloc(sizeof(Run) * 2 * runs);
     if (masks && held.runs) {
         held.local_runs = held.runs + runs;
-        held.person = masks, held.regions = masks + size, held.half_seen = masks + 2 * size, held.work = masks + 3 * size;
+        held.person = masks, held.regions = masks + size;
+        held.half_seen = masks + 2 * size, held.work = masks + 3 * size;
         mask_above(held.person, matte, certain);
         mask_above(held.half_seen, matte, half_seen);
         take_away(held.half_seen, held.person, size);

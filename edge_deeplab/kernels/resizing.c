@@ -173,7 +173,8 @@ PyObject *shrink(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "OOi", &source, &target, &threads))
         return NULL;
     Array from = {0}, into = {0};
-    if (take_array(&from, source, "picture", 'B', CHANNELS, 0) && take_array(&into, target, "small", 'B', CHANNELS, 1)) {
+    if (take_array(&from, source, "picture", 'B', CHANNELS, 0) &&
+        take_array(&into, target, "small", 'B', CHANNELS, 1)) {
         if (into.height > from.height || into.width > from.width) {
             PyErr_Format(PyExc_ValueError, "small must be no larger than the picture; came %d x %d for %d x %d",
                          into.height, into.width, from.height, from.width);
