@@ -51,8 +51,9 @@ SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; d
 demo: .venv/light
 	.venv/bin/edge-deeplab demo --output $(DEMO) --force
 
+# Two modules at a time, each whole in one process: what a module makes once, such as a server, is made once.
 test: .venv/dev
-	$(PYTHON) -m pytest -q
+	$(PYTHON) -m pytest -q --numprocesses 2 --dist loadfile
 
 .arm64/made: tests/arm64/make_root.sh constraints/constraints.txt .venv/made
 	rm -f $@
