@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <string.h>
 
-/* Sides up to which no product of a side, three channels and a small factor leaves an int. */
+/* Sides up to which no product of a side, three channels and a small factor leaves an int; kernels.LONGEST_SIDE. */
 enum { LONGEST_SIDE = 1 << 16 };
 
 int take_array(Array *array, PyObject *from, const char *name, char type, int channels, int is_written)
@@ -59,6 +59,7 @@ int check_size(const Array *array, const char *name, int height, int width)
 {
     if (array->height == height && array->width == width)
         return 1;
-    PyErr_Format(PyExc_ValueError, "%s must be %d x %d; came %d x %d", name, height, width, array->height, array->width);
+    PyErr_Format(PyExc_ValueError, "%s must be %d x %d; came %d x %d", name, height, width, array->height,
+                 array->width);
     return 0;
 }

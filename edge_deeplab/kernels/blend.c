@@ -49,8 +49,8 @@ typedef struct {
     int class, left, right, block;
 } Run;
 
-/* What one thread works with. Of two rows of alpha: what each block is, and its values enlarged, three times a pixel and
- * times 256, where they have been asked for. */
+/* What one thread works with. Of two rows of alpha: what each block is, and its values enlarged, three times a pixel
+ * and times 256, where they have been asked for. */
 typedef struct {
     Rows background, behind;
     uint8_t *classes[2], *has_block[2], *edges;

@@ -113,8 +113,9 @@ FOR_EACH_PROCESSOR static void extremes(
     }
 }
 
-/* Whether least and most, from one before to one after, lie further apart than LEAST_CHANGE. Returns: whether any do. */
-FOR_EACH_PROCESSOR static int mark_changes(const int32_t *least, const int32_t *most, uint8_t *restrict changes, int width)
+/* Whether least and most, from one before to one after, lie further apart than LEAST_CHANGE. Returns whether any do. */
+FOR_EACH_PROCESSOR static int mark_changes(
+    const int32_t *least, const int32_t *most, uint8_t *restrict changes, int width)
 {
     uint8_t any = 0;
     for (int x = 0; x < width; x++) {
