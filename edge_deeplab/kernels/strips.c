@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 enum { MOST_HELPERS = 7 };
-/* To wake a sleeper takes about 40 us (measured on an EPYC under KVM). So a helper stays awake for the next share of the
- * same call, and whoever waits for the last few rows looks out for them, this long before they sleep. */
+/* To wake a sleeper takes about 40 us (measured on an EPYC under KVM). So a helper stays awake for the next share of
+ * the same call, and whoever waits for the last few rows looks out for them, this long before they sleep. */
 enum { HELPER_AWAKE_NS = 20000, CALLER_AWAKE_NS = 60000 };
 
 typedef struct {
