@@ -82,7 +82,7 @@ class IslandDropper:
         small = small_islands(matte, self.least_share)
         calm = CALM
         if self._dropped is None or self._dropped.shape != matte.shape:
-            self._dropped, calm = np.zeros(matte.shape, np.float32), 0.0
+            self._dropped, self._most, calm = np.zeros(matte.shape, np.float32), 0.0, 0.0
         elif small is None and 0 < self._most <= 1 / 255:
             self._dropped[:] = self._most = 0.0
         if small is None and self._most == 0:

@@ -72,6 +72,13 @@ def test_what_is_gone_fades_out_and_leaves_the_matte_itself() -> None:
     assert dropper.drop(matte) is matte
 
 
+def test_another_size_starts_anew() -> None:
+    dropper = IslandDropper(0.4)
+    dropper.drop(np.clip(shot(1, (60, 60))[0] + np.eye(60, dtype=np.float32), 0, 1))
+    one_person = np.ones((30, 40), np.float32)
+    assert dropper.drop(one_person) is one_person
+
+
 def test_what_does_not_fit_is_refused() -> None:
     native = kernels.native()
     assert native is not None
