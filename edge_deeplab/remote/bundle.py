@@ -66,7 +66,9 @@ def bundled_modules() -> dict[str, Path]:
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             continue  # what is compiled is for this machine; there its callers do without
         found[name] = Path(spec.origin)
-        waiting += [name.rpartition(".")[0]] if "." in name else []
+        if name == PACKAGE:  # its one lazy import, upwards to edge_deeplab.photos, is for people
+            continue
+        waiting.append(name.rpartition(".")[0])
         waiting += _imports(ast.parse(found[name].read_text(encoding="utf-8")))
     return dict(sorted(found.items()))
 
