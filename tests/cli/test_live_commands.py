@@ -16,7 +16,7 @@ from edge_deeplab.cli.demo_command import command as demo
 from edge_deeplab.cli.main import main
 from edge_deeplab.cli.webcam_command import command as webcam
 from edge_deeplab.compositing.options import CompositingOptions, OverlayOptions
-from edge_deeplab.demo_apps.options import DemoOptions, LiveOptions, PortraitOptions, WebcamOptions
+from edge_deeplab.demo_apps.options import DemoOptions, LiveOptions, PortraitOptions, QualityOptions, WebcamOptions
 from edge_deeplab.imaging.decode import read_image, write_image
 from edge_deeplab.labels import PORTRAIT, colour_map
 from edge_deeplab.manifest import Manifest, append_manifest
@@ -55,6 +55,14 @@ def test_the_report_is_json_for_a_machine(place: Path, capfd: pytest.CaptureFixt
     assert report["pipeline"]["frames"] == 1 and report["model"]["threads"] == LiveOptions().threads
 
 
+def test_what_was_given_up_for_a_rate_is_said(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hold = ["--target-fps", "1", "--max-cpu", "5000", "--mask-every", "2", "--delay-frame"]
+    assert main(["blur", *PHOTO, "--output", "out.png", *hold, "--small-model", "bright.tflite"]) == 0
+    assert "100% of the frames: full" in capfd.readouterr().out
+    assert main(["blur", *PHOTO, "--output", "out.png", "--force", "--json", *hold]) == 0
+    assert json.loads(capfd.readouterr().out)["quality"] == {"full": 1.0}
+
+
 def test_webcam_draws_classes_of_a_model_whose_facts_are_given(place: Path) -> None:
     facts = ["--labels", "dark,bright", "--input-range", "0", "1", "--activation", "softmax"]
     look = ["--opacity", "1", "--no-legend"]
@@ -76,6 +84,11 @@ def test_webcam_draws_classes_of_a_model_whose_facts_are_given(place: Path) -> N
         (["blur", *PHOTO, "--output", "o.png", "--background", "orang"], 2, "did you mean orange"),
         (["blur", *PHOTO, "--output", "o.png", "--camera-size", "12"], 2, "1280x720"),
         (["blur", *PHOTO, "--output", "o.png", "--strenght", "1"], 2, "--strength"),
+        (["blur", *PHOTO, "--output", "o.png", "--max-cpu", "0"], 2, "--max-cpu"),
+        (["blur", *PHOTO, "--output", "o.png", "--target-fps", "full"], 2, "--target-fps"),
+        (["blur", *PHOTO, "--output", "o.png", "--mask-every", "9"], 2, "--mask-every"),
+        (["blur", *PHOTO, "--output", "o.png", "--small-model", "bright.tflite"], 2, "--target-fps or --max-cpu"),
+        (["blur", *PHOTO, "--output", "o.png", "--max-cpu", "50", "--small-model", "none"], 1, "no such model"),
         (["blur", "--model", "bright.tflite", "--source", "none.mp4", "--output", "o.png"], 1, "none.mp4"),
         (["webcam", "--model", "photo.png", "--source", "photo.png", "--output", "o.png"], 1, "photo.png"),
         (["demo", "--model", "bright.tflite", "--output", "photo.png"], 1, "photo.png"),
@@ -107,7 +120,7 @@ def test_listing_cameras_needs_nothing_else(capsys: pytest.CaptureFixture[str]) 
 
 def test_defaults_are_those_of_the_dataclasses() -> None:
     homes = {
-        blur: (LiveOptions, PortraitOptions, CompositingOptions),
+        blur: (LiveOptions, PortraitOptions, CompositingOptions, QualityOptions),
         webcam: (LiveOptions, WebcamOptions, OverlayOptions),
         demo: (DemoOptions, CompositingOptions),
     }
