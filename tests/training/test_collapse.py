@@ -116,7 +116,7 @@ def test_trainer_tells_of_a_network_that_says_background_everywhere(
         load_validation(name, pairs, size_hw=stage.size_hw, classes=2)
         for name, pairs in trainer.validation_pairs.items()
     ]
-    trainer._finish_epoch(4, stage, 1.0, sets, trainer._loader(stage), 0.0)
+    trainer._finish_epoch(4, stage, 1.0, sets, 0.0)
     [event] = events
     assert isinstance(event, EpochEvent)
     [line] = event.warnings
