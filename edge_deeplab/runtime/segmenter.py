@@ -25,7 +25,6 @@ from edge_deeplab.runtime.interpreter import Engine
 from edge_deeplab.runtime.precision import choose_precision
 from edge_deeplab.runtime.probe import ensure_loads
 from edge_deeplab.runtime.quantized_io import PixelEncoder
-from edge_deeplab.runtime.trimming import trim_ends
 
 
 class Prepared(NamedTuple):
@@ -74,6 +73,8 @@ class Segmenter:
         self.path = self.chosen.path
         trimmed = None
         if trims_ends:
+            from edge_deeplab.runtime.trimming import trim_ends  # reads the schema: 10 ms that others need not pay
+
             ensure_loads(self.path, kernels=kernels)  # a damaged file is not to be taken apart
             trimmed = trim_ends(self.path.read_bytes())
         self._enlarged_hw = trimmed.enlarged_hw if trimmed else None
