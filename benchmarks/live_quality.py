@@ -21,8 +21,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,11 +29,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import cv2
 import numpy as np
 from live_quality_rows import OurRow, PeerClip, PlainRow, stage_variants
+from peer_process import PeerProcess
 from rich.console import Console
 
 from edge_deeplab.compositing.background import PictureBackground
@@ -44,7 +42,7 @@ from edge_deeplab.compositing.overlay import draw_text
 from edge_deeplab.data.composites import TrueFrame, make_scenes
 from edge_deeplab.data.pairs import PairsFolder, list_images
 from edge_deeplab.data.scene_options import SceneOptions
-from edge_deeplab.errors import EdgeDeepLabError, InputError, OutputError, UsageError
+from edge_deeplab.errors import EdgeDeepLabError, OutputError, UsageError
 from edge_deeplab.evaluation.halo import blend
 from edge_deeplab.evaluation.portrait import (
     FIGURES,
@@ -89,36 +87,19 @@ class Clip:
     background: Background | None
 
 
-class Peer:
-    """The peer's worker process. A context manager.
-
-    Raises: InputError when it does not start or dies.
-    """
+class Peer(PeerProcess):
+    """The peer over whole clips, which go to it and come back as files."""
 
     def __init__(self, python: Path) -> None:
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        super().__init__(python, [WORKER])
         self._folder = tempfile.TemporaryDirectory()
-        try:
-            self._process = subprocess.Popen(
-                [python, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
-            )
-        except OSError as error:
-            raise InputError(f"{python}: does not start", came=error.strerror, allowed="a Python") from error
-        self._python = python
-        self.versions = self._answer()
 
     def work_on(self, frames: Sequence[np.ndarray], clean: Sequence[np.ndarray] | None) -> PeerClip:
         """Its mattes of a clip and its pictures of the stills."""
         path = Path(self._folder.name) / "clip.npz"
         arrays = {"frames": np.stack(frames), "stills": np.arange(0, len(frames), STILLS_EVERY)}
         np.savez(path, **arrays, **({} if clean is None else {"clean": np.stack(clean[::STILLS_EVERY])}))
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(f"{path}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the answer that does not come says why
-        made = Path(self._answer()["made"])
+        made = Path(self.ask(str(path))["made"])
         with np.load(made) as arrays_made:
             read = dict(arrays_made)
         made.unlink()
@@ -128,25 +109,10 @@ class Peer:
         }
         return PeerClip(read["masks"], parts["picture"], parts["blurred"])
 
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.wait()
-            self._log.seek(0)
-            last = (self._log.read().strip().splitlines() or ["no message"])[-1]
-            raise InputError(f"{self._python}: the peer stopped", came=last, allowed="a Python with mediapipe==0.10.21")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def __enter__(self) -> Peer:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate()  # closes its stdin, on which it ends
-        self._log.close()
+        super().__exit__(kind, error, trace)
         self._folder.cleanup()
 
 

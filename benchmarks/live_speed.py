@@ -22,26 +22,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from live_speed_files import measure_files, measure_share
 from peer_model_speed import peer_model
+from peer_process import PeerProcess
 from rich.console import Console
 
 from edge_deeplab import kernels
 from edge_deeplab.cli.frame_program import FrameProgram, moving_frames
 from edge_deeplab.demo_apps.options import LiveOptions
-from edge_deeplab.errors import EdgeDeepLabError, InputError
+from edge_deeplab.errors import EdgeDeepLabError
 from edge_deeplab.profiling.engine import describe_model
 from edge_deeplab.profiling.host import describe_host
 from edge_deeplab.profiling.latency import LatencyStats, MeasureOptions, collect, median_interval, timed
@@ -58,62 +56,24 @@ IN_OPENCV = "ours in OpenCV"
 PARTS = ("frames", "files", "share", "sizes")
 
 
-class Peer:
-    """The peer's worker process. A context manager.
+class Peer(PeerProcess):
+    """The peer's scripts over stored frames.
 
-    Raises: InputError when it does not start or dies.
+    Args:
+        threads: as the worker's; None leaves its own.
     """
 
     def __init__(self, python: Path, frames: Path, *, threads: int | None) -> None:
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
-        command = [python, WORKER, "frames", frames, *(("--threads", str(threads)) if threads else ())]
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
-            )
-        except OSError as error:
-            self._log.close()
-            raise InputError(f"{python}: does not start", came=error.strerror, allowed="a Python") from error
-        self._python = python
-        self.versions = self._answer()
+        super().__init__(python, [WORKER, "frames", frames, *(("--threads", str(threads)) if threads else ())])
 
     def step(self, index: int, script: str) -> dict[str, float]:
         """Does one frame by a script. Returns its stages in milliseconds."""
-        stages: dict[str, float] = self._ask(f"frame {index} {script}")["stages"]
+        stages: dict[str, float] = self.ask(f"frame {index} {script}")["stages"]
         return stages
 
     def save(self, path: Path) -> None:
         """Writes the last picture made."""
-        self._ask(f"save {path}")
-
-    def _ask(self, line: str) -> dict[str, Any]:
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(f"{line}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the answer that does not come says why
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.wait()
-            self._log.seek(0)
-            last = (self._log.read().strip().splitlines() or ["no message"])[-1]
-            raise InputError(f"{self._python}: the peer stopped", came=last, allowed="a Python with mediapipe==0.10.21")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate()  # closes its stdin, on which it ends
-        self._log.close()
+        self.ask(f"save {path}")
 
 
 def on_processors(count: int) -> None:
