@@ -147,15 +147,6 @@ def threshold(probability: np.ndarray, size_hw: tuple[int, int], *, name: str = 
     return resized > THRESHOLD
 
 
-def score_picture(name: str, probability: np.ndarray, mask: np.ndarray) -> PictureScore:
-    """The figures of one picture.
-
-    probability: (h, w) float, 0..1, of any resolution. mask: (H, W) bool, the truth at the picture's own size.
-    """
-    size_hw = (int(mask.shape[0]), int(mask.shape[1]))
-    return _score_mask(name, threshold(probability, size_hw, name=name), mask.astype(bool))
-
-
 def _score_mask(name: str, predicted: np.ndarray, truth: np.ndarray) -> PictureScore:
     distance = edge_distance(mask_edge(truth))
     person, mean = person_and_mean_iou(predicted, truth)
