@@ -191,11 +191,6 @@ def _gaussian_taps(sigma_cells: float) -> np.ndarray:
     return cv2.getGaussianKernel(2 * reach + 1, sigma_cells or 1.0, cv2.CV_32F).reshape(1, -1)
 
 
-def stack_blur_size(sigma_cells: float) -> int:
-    """The odd window of a stack blur of about this standard deviation: its variance is radius * (radius + 2) / 6."""
-    return 2 * round(math.sqrt(6.0 * sigma_cells * sigma_cells + 1.0) - 1.0) + 1
-
-
 def _shrink(planes: np.ndarray, factor: int) -> np.ndarray:
     height, width = planes.shape[:2]
     size_wh = (max(1, width // factor), max(1, height // factor))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_deeplab.compositing.blur import BackgroundBlur, background_cells, blur_background, push_pull, stack_blur_size
+from edge_deeplab.compositing.blur import BackgroundBlur, background_cells, blur_background, push_pull
 
 
 def test_blur_equals_the_definition_of_normalised_convolution() -> None:
@@ -93,15 +93,6 @@ def test_a_wide_blur_at_half_the_resolution_is_the_one_at_the_whole(strength: fl
     expected = cv2.GaussianBlur(frame, (0, 0), sigma).astype(int)
     # A black-and-white edge under this Gaussian bends by 2.5 levels between two cells; cut tails and rounding add two.
     assert np.abs(cv2.resize(blurred, (1280, 720)) - expected).max() <= 5
-
-
-@pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0, 8.0])
-def test_the_stack_blur_has_the_asked_standard_deviation(sigma: float) -> None:
-    size = stack_blur_size(sigma)
-    triangle = np.bartlett(size + 2)[1:-1]
-    offsets = np.arange(size) - size // 2
-    measured = float(np.sqrt((triangle * offsets**2).sum() / triangle.sum()))
-    assert measured == pytest.approx(sigma, abs=0.25)  # the radius is a whole number
 
 
 def test_strength_out_of_range_is_refused() -> None:
