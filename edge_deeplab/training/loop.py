@@ -60,7 +60,7 @@ class StepEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochEvent:
-    """After an epoch: the score of each validation set, and whether their mean is the best so far.
+    """After an epoch: the score of each validation set, and whether their mean is the best so far; none if not scored.
 
     warnings: one line for each set on which the network says one class alone.
     """
@@ -336,26 +336,13 @@ class Trainer:
         return float(np.mean(losses)) if losses else math.nan
 
     def _finish_epoch(self, epoch: int, stage: Stage, loss: float, sets: list[ValidationSet], begun_s: float) -> None:
-        """Scores the averaged weights, keeps them when they are the best, writes metrics and checkpoint."""
-        if not self.run.optimizer.ema:
-            copy_weights(self.model, self.kept)
-        else:
-            raw = self._state()
-            with self.devices.scope():
-                self.optimizer.finalize_variable_values(self.model.trainable_variables)
-            copy_weights(self.model, self.kept)
-            self._set_state(*raw)
-            measure_batch_norms(self.kept, self._some_batches(self._loader(stage), epoch, MEASURED_IMAGES))
-        classes = self.run.model.classes
-        scored = {data.name: score(data, self.kept.predict_on_batch, classes=classes) for data in sets}
-        scores = {name: one.value for name, one in scored.items()}
-        warnings = tuple(
-            warning
-            for name, one in scored.items()
-            if (warning := collapse_warning(name, one.predicted, one.truth, self.run.labels, epoch=epoch))
-        )
-        mean = float(np.mean(list(scores.values())))
-        is_best = mean > self.position.best_score or stage.size_hw != self._size_of(self.position.best_epoch)
+        """Scores the averaged weights where that is due, keeps them when they are the best, writes down the epoch."""
+        scores, warnings, is_best = {}, (), False
+        if self.run.is_scored(epoch):
+            self._settle_kept(epoch, stage)
+            scores, warnings = self._score(epoch, sets)
+            mean = float(np.mean(list(scores.values())))
+            is_best = mean > self.position.best_score or stage.size_hw != self._size_of(self.position.best_epoch)
         if is_best and self.is_chief:
             save_model(self.model_path, self.kept, self._manifest(stage, epoch, scores))
         duration_s = time.perf_counter() - begun_s
@@ -373,6 +360,28 @@ class Trainer:
             epoch=epoch, epochs=self.epochs, loss=loss, scores=scores, is_best=is_best, duration_s=duration_s,
             warnings=warnings,
         ))  # fmt: skip
+
+    def _settle_kept(self, epoch: int, stage: Stage) -> None:
+        """Gives the network that is kept the weights as they are, or their average with statistics of its own."""
+        if not self.run.optimizer.ema:
+            copy_weights(self.model, self.kept)
+            return
+        raw = self._state()
+        with self.devices.scope():
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        copy_weights(self.model, self.kept)
+        self._set_state(*raw)
+        measure_batch_norms(self.kept, self._some_batches(self._loader(stage), epoch, MEASURED_IMAGES))
+
+    def _score(self, epoch: int, sets: list[ValidationSet]) -> tuple[dict[str, float], tuple[str, ...]]:
+        """What the kept network scores on each set, and a warning for each on which it says one class alone."""
+        scored = {data.name: score(data, self.kept.predict_on_batch, classes=self.run.model.classes) for data in sets}
+        warnings = tuple(
+            warning
+            for name, one in scored.items()
+            if (warning := collapse_warning(name, one.predicted, one.truth, self.run.labels, epoch=epoch))
+        )
+        return {name: one.value for name, one in scored.items()}, warnings
 
     def _size_of(self, epoch: int) -> tuple[int, int] | None:
         """The input size an epoch was trained at: a score at a smaller size never beats the model of a later stage."""

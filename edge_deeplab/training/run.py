@@ -6,6 +6,7 @@ run = load_recipe(Path("portrait.toml"), TrainRun, variables={"DATA": data})
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from edge_deeplab.data.catalogue import CATALOGUE, SPEC
@@ -89,7 +90,8 @@ class ComputeRecipe:
         1, low=0, help="devices of each machine that share every batch, GPUs where there are some; 0 takes all"
     )
     precision: Precision = setting(
-        "float32", help="of products; bfloat16 pays on GPUs that have it (NVIDIA's from Ampere on), not on most CPUs"
+        "float32",
+        help="of products; bfloat16 pays where hardware has it: NVIDIA's GPUs from Ampere on, AVX512-BF16",
     )
 
     def __post_init__(self) -> None:
@@ -107,6 +109,7 @@ class TrainRun:
         PORTRAIT, help='one name for each class, or the name of a data set alone for its classes, as in ["camvid"]'
     )
     seed: int = setting(0, low=0, help="of weights, order and augmentation")
+    score_every: int = setting(1, low=1, help="epochs between scores on the validation sets; a stage's last is scored")
     checkpoint_every: int = setting(200, low=1, help="steps between checkpoints; one more after every epoch")
     model: DeepLabConfig = setting(DeepLabConfig(), help="the network")
     augment: AugmentRecipe = setting(AugmentRecipe(), help="augmentation")
@@ -142,3 +145,7 @@ class TrainRun:
     def final_size_hw(self) -> tuple[int, int]:
         """The input size of the last stage: the model's."""
         return self.stages[-1].size_hw
+
+    def is_scored(self, epoch: int) -> bool:
+        """Whether an epoch, from 0, is one of every score_every, or a stage's last."""
+        return (epoch + 1) % self.score_every == 0 or epoch + 1 in accumulate(stage.epochs for stage in self.stages)

@@ -87,6 +87,12 @@ def test_model_of_a_later_stage_replaces_one_of_a_smaller_size(whole_run):
     assert end.best_epoch == 2
 
 
+def test_scores_are_taken_as_seldom_as_asked_and_at_the_end_of_a_stage(recipe_text, discs):
+    text = recipe_text.replace("seed =", "score_every = 4\nseed =", 1).replace("epochs = 2", "epochs = 6")
+    run = parse_recipe(text, TrainRun, variables={"DATA": discs})
+    assert [epoch for epoch in range(7) if run.is_scored(epoch)] == [3, 5, 6]  # six epochs, then one of another size
+
+
 def test_killed_training_goes_on_exactly(whole_run, recipe, discs, tmp_path):
     """kill -9 between checkpoints, in the first epoch; the end is the one of the training nobody killed."""
     folder = tmp_path / "killed"
