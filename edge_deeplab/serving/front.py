@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from edge_deeplab import __version__
 from edge_deeplab.errors import UsageError
@@ -162,6 +163,10 @@ def _add_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
         return error_response(422, f"{where}: {first['msg']}")
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_hung_up(_: Request, gone: ClientDisconnect) -> Response:
+        return error_response(400, "the caller hung up before the body was whole")  # for the counters: nobody reads it
 
     @app.exception_handler(Exception)
     async def on_bug(_: Request, error: Exception) -> Response:

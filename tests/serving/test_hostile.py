@@ -178,6 +178,7 @@ def test_callers_that_vanish_leave_nothing(server: ServingProcess, photo: bytes)
     while time.monotonic() < ends_s:
         text = requests.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
         if "edge_deeplab_buffered_bytes 0.0" in text and "edge_deeplab_running_requests 1.0" in text:
+            assert "Traceback" not in server.errors.read_text()
             return
     raise AssertionError(text)
 
