@@ -5,6 +5,7 @@
 #   make test-window the live window on a virtual screen, keys pressed; makes .venv-window (wants Xvfb, xdotool)
 #   make check   style, types, floors between the folders, contents of the wheel
 #   make bench   the comparisons in benchmarks/; makes .venv-peer, where MediaPipe lives
+#   make bench-portrait  the portrait models beside MediaPipe's: accuracy in int8, latency of the faster file
 #   make bench-live  speed and quality of live portrait blur beside MediaPipe's; pictures of the worst and best frames
 #                in PICTURES
 #   make soak    100,000 frames of a camera that fails now and then: does anything grow? About 12 minutes
@@ -30,7 +31,7 @@ KERNELS := $(wildcard edge_deeplab/kernels/*.[ch])
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: bench-serve demo test test-arm64 test-window check bench bench-live soak model server-model clean
+.PHONY: bench-portrait bench-serve demo test test-arm64 test-window check bench bench-live soak model server-model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -95,6 +96,10 @@ bench: .venv/dev .venv-peer/made
 		$(PYTHON) benchmarks/peer_quality.py .venv-peer/bin/python --data "$(PORTRAITS)/val" && \
 		$(PYTHON) benchmarks/mediapipe_loads.py --peer-python .venv-peer/bin/python --model portrait \
 			--pictures "$(PORTRAITS)/val"; }
+
+bench-portrait: .venv/dev .venv-peer/made
+	@test -d "$(PORTRAITS)/val/images" || { echo "no pictures in $(PORTRAITS)/val; give DATA=FOLDER" >&2; exit 1; }
+	$(PYTHON) benchmarks/portrait_table.py .venv-peer/bin/python --data "$(PORTRAITS)"
 
 bench-live: .venv/dev .venv-peer/made
 	$(PYTHON) benchmarks/live_speed.py .venv-peer/bin/python
