@@ -112,6 +112,17 @@ def test_a_taught_network_still_learns_its_labels():
     assert float(taught(targets, logits)) == pytest.approx(float(alone), abs=1e-5)
 
 
+def test_labels_that_the_teacher_all_but_excludes_are_left_out():
+    ops = keras_namespace("keras").ops
+    seen = []
+    loss = distillation_loss(ops, lambda labels, logits: seen.append(np.array(labels)) or 0.0, TeacherRecipe(doubt=0.1))
+    labels = np.array([[[0, 1, 1, IGNORE]]], np.float32)
+    person = np.array([[[0.95, 0.05, 0.2, 0.5]]], np.float32)
+    targets = np.stack([labels, 1 - person, person], axis=-1)
+    loss(ops.convert_to_tensor(targets), ops.zeros((1, 1, 4, 2)))
+    assert seen[0].tolist() == [[[IGNORE, IGNORE, 1, IGNORE]]]
+
+
 def test_class_weights_are_those_of_the_pixels_of_a_class():
     labels = np.array([[[0, 0], [1, IGNORE]]], np.uint8)
     logits = np.zeros((1, 2, 2, 2), np.float32)
