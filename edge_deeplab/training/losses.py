@@ -130,8 +130,8 @@ def distillation_loss(
     Hinton et al. 2015, equation 1: the Kullback-Leibler divergence of the softmax at a temperature, times its square,
     here the mean over all pixels, those without a label too.
 
-    With recipe.doubt, a label that the teacher all but excludes teaches nothing: annotators differ (two of them agree at
-    an IoU of 0.951), and some sets count what a person holds as person, others as background.
+    With recipe.doubt, a label that the teacher all but excludes teaches nothing: annotators differ (two of them agree
+    at an IoU of 0.951), and some sets count what a person holds as person, others as background.
 
     targets: (N, H, W, 1 + classes) float32: the label, then the teacher's probabilities at that temperature.
     total: as segmentation_loss has it, and `supervised` was given.
