@@ -1,7 +1,8 @@
 """What batching gains, what HTTP and queueing add, and whether anything is lost when replicas are killed.
 
-batching   the float network, one replica on all processors, batches of one beside batches of --max-batch: pictures a
-           second from --callers callers, and the 99th percentile of their latency beside one caller's median
+batching   the float network as a SavedModel, one replica on all processors, batches of one beside batches of
+           --max-batch: pictures a second from --callers callers, and the 99th percentile of their latency beside one
+           caller's median
 adding     one caller's latency less decoding, model and encoding, beside a bare Ray Serve echo of the same bytes
 losses     --requests pictures on two replicas, one of them killed every thousandth
 
@@ -149,14 +150,25 @@ def percentile(values: list[float], share: float) -> float:
     return float(np.percentile(values, 100 * share))
 
 
+def saved_model(folder: Path) -> Path:
+    """The bundled float network as a SavedModel, made by `edge-deeplab convert`."""
+    made = folder / "portrait.savedmodel"
+    command = [sys.executable, "-m", "edge_deeplab.cli.main", "convert", str(assets_folder() / "portrait.keras")]
+    done = subprocess.run([*command, "--to", "savedmodel", "--output", str(made)], capture_output=True, text=True)
+    if done.returncode:
+        raise DeviceError("no SavedModel could be made", came=done.stderr.strip().splitlines()[-1:])
+    return made
+
+
 def measure_batching(arguments: argparse.Namespace) -> dict[str, Any]:
     """Both servers stand at once, and are driven in turns."""
-    data, model = photo(arguments.side), assets_folder() / "portrait.keras"
+    data = photo(arguments.side)
     threads = ("--threads", str(os.cpu_count() or 1), "--max-queue", "256")
     rates: dict[str, list[float]] = {"one": [], "many": []}
     latencies: dict[str, list[float]] = {"one": [], "many": [], "alone": []}
     with (
-        server(model, *threads, "--max-batch", "1") as (one, _),
+        tempfile.TemporaryDirectory() as folder,
+        server(model := saved_model(Path(folder)), *threads, "--max-batch", "1") as (one, _),
         server(model, *threads, "--max-batch", str(arguments.max_batch)) as (many, _),
     ):
         for port in (one, many):
@@ -296,7 +308,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only this; may be repeated [all]")
     parser.add_argument("--turns", type=int, default=5, help="of each side [5]")
     parser.add_argument("--seconds", type=float, default=6.0, help="of one turn [6]")
-    parser.add_argument("--callers", type=int, default=4, help="at once, for batching [4]")
+    parser.add_argument("--callers", type=int, default=3, help="at once, for batching [3]")
     parser.add_argument("--max-batch", type=int, default=8, help="pictures in a batch [8]")
     parser.add_argument("--side", type=int, default=512, help="of the picture sent, in pixels [512]")
     parser.add_argument("--requests", type=int, default=10_000, help="for losses [10000]")
