@@ -22,7 +22,7 @@ from edge_deeplab.models.backbones.strides import OUTPUT_STRIDES
 from edge_deeplab.models.backbones.xception import build_xception
 from edge_deeplab.models.blocks import BATCH_NORM_MOMENTUM, Blocks, Feature
 from edge_deeplab.models.heads.aspp import build_aspp
-from edge_deeplab.models.heads.decoder import build_decoder
+from edge_deeplab.models.heads.decoder import build_decoder, build_detail
 
 
 class Family(NamedTuple):
@@ -33,12 +33,14 @@ class Family(NamedTuple):
         names: the backbones.
         has_width: whether the depth multiplier and the divisor mean anything to it.
         has_multi_grid: whether its last block can have a rate for each unit.
+        has_detail: whether it gives features at stride 2.
     """
 
     build: Callable[[Blocks, Feature, DeepLabConfig], Endpoints]
     names: tuple[str, ...]
     has_width: bool = False
     has_multi_grid: bool = False
+    has_detail: bool = False
 
 
 def _mobilenet_v2(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endpoints:
@@ -71,15 +73,16 @@ def _efficientnet(blocks: Blocks, image: Feature, config: DeepLabConfig) -> Endp
 
 
 FAMILIES = (
-    Family(_mobilenet_v2, ("mobilenet_v2",), has_width=True),
-    Family(_mobilenet_v3, tuple(sorted(TABLES)), has_width=True),
+    Family(_mobilenet_v2, ("mobilenet_v2",), has_width=True, has_detail=True),
+    Family(_mobilenet_v3, tuple(sorted(TABLES)), has_width=True, has_detail=True),
     Family(_xception, ("xception_41", "xception_65", "xception_71"), has_multi_grid=True),
     Family(_resnet_v1, (*VARIANTS, *KERAS_VARIANTS), has_multi_grid=True),
-    Family(_efficientnet, tuple(EFFICIENTNETS)),
+    Family(_efficientnet, tuple(EFFICIENTNETS), has_detail=True),
 )
 BACKBONES = {name: family for family in FAMILIES for name in family.names}
 FORMS = ("training", "int8")
 DECODER_STRIDE = 4
+DETAIL_STRIDE = 2
 
 
 def _check(name: str, value: Any, holds: bool, allowed: str) -> None:
@@ -101,6 +104,8 @@ class DeepLabConfig:
             two of resnet_v1_18.
         aspp_filters, aspp_rates: of each ASPP branch; rates in feature pixels.
         decoder_filters, low_level_filters: of the decoder's separable convolutions and of its low-level projection.
+        detail_filters: of a last step at stride 2, which joins the features there; 0 leaves it out. MobileNet and
+            EfficientNet have such features.
         logits_stride: 1, 2 or 4 input pixels per logit; 1 enlarges bilinearly inside the network.
         width_divisor: channels of the backbone are multiples of this.
         dropout: before the decoder, in training only.
@@ -119,6 +124,7 @@ class DeepLabConfig:
     aspp_rates: tuple[int, ...] = (6, 12, 18)
     decoder_filters: int = 128
     low_level_filters: int = 32
+    detail_filters: int = 0
     logits_stride: int = 1
     width_divisor: int = 8
     dropout: float = 0.0
@@ -143,6 +149,8 @@ class DeepLabConfig:
         _check("aspp_rates", self.aspp_rates, rates_fit, "one or more rates, each 1 or more")
         _check("decoder_filters", self.decoder_filters, self.decoder_filters >= 1, "1 or more")
         _check("low_level_filters", self.low_level_filters, self.low_level_filters >= 1, "1 or more")
+        detail_fits = self.detail_filters == 0 or (self.detail_filters > 0 and family.has_detail)
+        _check("detail_filters", self.detail_filters, detail_fits, "0, or more with a MobileNet or EfficientNet")
         _check("logits_stride", self.logits_stride, self.logits_stride in (1, 2, 4), "1, 2, 4")
         _check("width_divisor", self.width_divisor, self.width_divisor >= 1, "1 or more")
         _check("dropout", self.dropout, 0 <= self.dropout < 1, "0 to 1")
@@ -184,6 +192,8 @@ def trace(K: Any, config: DeepLabConfig, batch_size: int | None = None) -> tuple
     x = build_decoder(
         blocks, x, low_level[DECODER_STRIDE], filters=config.decoder_filters, low_level_filters=config.low_level_filters
     )
+    if config.detail_filters:
+        x = build_detail(blocks, x, low_level[DETAIL_STRIDE], filters=config.detail_filters)
     logits = Feature(blocks.weighted("Conv2D", config.classes, 1, name="logits")(x.tensor))
     height, width = ((side - 1) // config.logits_stride + 1 for side in config.size_hw)
     return image, blocks.resize(logits, (height, width), "logits_resize").tensor, blocks

@@ -50,9 +50,11 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first - second).max() / first.std())
 
 
-@pytest.mark.parametrize("backbone", LIGHT)
-def test_both_kerases_and_the_int8_form_compute_the_same(backbone):
-    config = small(backbone)
+@pytest.mark.parametrize(
+    ("backbone", "detail_filters"), [*((name, 0) for name in LIGHT), ("mobilenet_v2", 8), ("mobilenet_v3_small", 8)]
+)
+def test_both_kerases_and_the_int8_form_compute_the_same(backbone, detail_filters):
+    config = small(backbone, detail_filters=detail_filters)
     model = build_deeplab(keras_namespace("keras"), config)
     assign_weights(model, lively(weights_of(model)))
     twin = build_deeplab(keras_namespace("tf_keras"), config, 2)
@@ -133,6 +135,15 @@ def test_logits_have_the_asked_classes_and_stride(classes, logits_stride):
     assert model.output.shape == (None, 64 // logits_stride, 64 // logits_stride, classes)
 
 
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0"])
+def test_a_detail_step_reads_features_at_stride_2_and_ends_there(backbone):
+    config = small(backbone, size_hw=(64, 64), detail_filters=8)
+    model = build_deeplab(keras_namespace("keras"), config)
+    assert model.get_layer("detail_low_level_conv").input.shape[1:3] == (32, 32)
+    assert model.get_layer("logits").input.shape[1:] == (32, 32, 8)
+    assert count(config).parameters == model.count_params()
+
+
 def test_low_level_features_are_the_last_at_stride_4():
     for backbone in LIGHT:
         model = build_deeplab(keras_namespace("keras"), small(backbone, size_hw=(64, 64)))
@@ -148,6 +159,7 @@ def test_low_level_features_are_the_last_at_stride_4():
         ({"size_hw": (100, 64)}, "multiples of output_stride 16"),
         ({"aspp_rates": ()}, "one or more rates"),
         ({"classes": 0}, "1 or more"),
+        ({"backbone": "xception_41", "width": 1.0, "detail_filters": 8}, "with a MobileNet or EfficientNet"),
     ],
 )
 def test_config_refuses_what_cannot_be_built(change, named):

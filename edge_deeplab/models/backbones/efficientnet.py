@@ -112,7 +112,7 @@ def build_efficientnet(blocks: Blocks, image: Feature, *, variant: str, output_s
             (converters/starts/efficientnet_start.py).
         variant: one of VARIANTS.
         output_stride: 8, 16 or 32; strides past it become atrous rates.
-    Returns: the last block's output, linear, and those of the last blocks at the classifier's strides 4, 8 and 16,
+    Returns: the last block's output, linear, and those of the last blocks at the classifier's strides 2, 4, 8 and 16,
         linear too.
     """
     blocks.epsilon, blocks.momentum = EPSILON, MOMENTUM

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from edge_deeplab.models.blocks import Feature
 
-LOW_LEVEL_STRIDES = (4, 8, 16)
+LOW_LEVEL_STRIDES = (2, 4, 8, 16)
 
 
 class Endpoints(NamedTuple):
@@ -14,8 +14,8 @@ class Endpoints(NamedTuple):
 
     Attributes:
         features: at the output stride.
-        low_level: stride (4, 8, 16; those the backbone has) -> the feature a decoder reads there. The stride is that of
-            the network without atrous convolutions: at output stride 8, what stands at 16 has the size of 8.
+        low_level: stride (2, 4, 8, 16; those the backbone has) -> the feature a decoder reads there. The stride is that
+            of the network without atrous convolutions: at output stride 8, what stands at 16 has the size of 8.
     """
 
     features: Feature

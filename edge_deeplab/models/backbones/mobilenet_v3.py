@@ -82,7 +82,7 @@ def build_mobilenet_v3(
         width, output_stride, width_divisor: as for MobileNetV2; the official code rounds to 8 at any width.
         taps: as for MobileNetV2. The official network has 0.16667 for the sixth in squeeze-and-excite; a true sixth
             moves its features by 1.3e-3 (large) and 2.0e-3 (small) of their standard deviation.
-    Returns: the features at output_stride after the final 1x1, and the low-level ones at the strides 4, 8 and 16.
+    Returns: the features at output_stride after the final 1x1, and the low-level ones at the strides 2, 4, 8 and 16.
     """
     taps_inside, slope = is_official(taps), 1 / 6
     if taps_inside:
@@ -95,6 +95,7 @@ def build_mobilenet_v3(
         image, make_divisible(STEM_CHANNELS * width, width_divisor), "stem", kernel=3, stride=keeper.step(2)[0],
         activation=H, scope=f"{SCOPE}/Conv",
     )  # fmt: skip
+    low_level[nominal_stride] = x  # what the first block makes of it, where that stays at stride 2
     before = STEM_CHANNELS
     for index, row in enumerate(TABLES[variant]):
         nominal_stride *= row.stride
