@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-START_S = 120.0
+START_S = 300.0
 STOP_S = 60.0
 
 
