@@ -18,6 +18,14 @@ VARIANTS: dict[str, DeepLabConfig] = {
         low_level_filters=24,
         decoder_filters=64,
     ),
+    # what recipes/portrait_teacher.toml trains
+    "portrait-large": DeepLabConfig(
+        backbone="mobilenet_v2",
+        aspp_filters=128,
+        aspp_rates=(3, 6, 9),
+        low_level_filters=32,
+        decoder_filters=96,
+    ),
     **{
         f"mobilenet_v2_{str(width).replace('.', '')}": DeepLabConfig(backbone="mobilenet_v2", width=width)
         for width in (0.35, 0.5, 0.75, 1.0, 1.4)

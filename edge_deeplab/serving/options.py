@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_deeplab.errors import UsageError
 from edge_deeplab.recipe import check, setting
 
-DEFAULT_MODEL = "portrait"
+DEFAULT_MODEL = "portrait-large"  # a server has time
 MEGA = 1_000_000
 
 

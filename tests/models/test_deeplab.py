@@ -195,7 +195,8 @@ def test_zoo_lists_growing_costs():
     assert rows["portrait"].parameters < 800_000
 
 
-def test_recipe_of_the_bundled_model_trains_the_portrait_variant(repository):
-    recipe = repository / "edge_deeplab/recipes/portrait.toml"
+@pytest.mark.parametrize(("name", "variant"), [("portrait", "portrait"), ("portrait_teacher", "portrait-large")])
+def test_recipes_of_the_bundled_models_train_their_variants(repository, name, variant):
+    recipe = repository / f"edge_deeplab/recipes/{name}.toml"
     run = load_recipe(recipe, TrainRun, variables={"DATA": "data"})
-    assert run.model.replace(size_hw=run.final_size_hw) == zoo.VARIANTS["portrait"]
+    assert run.model.replace(size_hw=run.final_size_hw) == zoo.VARIANTS[variant]

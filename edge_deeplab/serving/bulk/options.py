@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from edge_deeplab.errors import UsageError, nearest
 from edge_deeplab.recipe import check, setting
-from edge_deeplab.serving.options import DEFAULT_MODEL
 
 KINDS = {"labels": ".png", "overlay": ".jpg", "matte": ".png", "npz": ".npz", "rle": ".json"}
 """What can be saved of a picture, each kind in a folder of its own, and its suffix."""
@@ -24,7 +23,7 @@ class BulkOptions:
         address: of a Ray cluster; None starts Ray on this machine.
     """
 
-    model: str = setting(DEFAULT_MODEL, help="a .tflite or .keras file, a SavedModel folder, or a bundled name")
+    model: str = setting("portrait", help="a .tflite or .keras file, a SavedModel folder, or a bundled name")
     kinds: tuple[str, ...] = ("labels",)
     workers: int | None = setting(None, low=1, high=10000, help="pictures at once; else one a processor")
     batch: int = setting(8, low=1, high=256, help="pictures that one run of the model may take")
