@@ -31,6 +31,7 @@ from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.models.store import save_model
 from edge_deeplab.models.transfer import Weights, assign_weights, copy_weights, weights_of
 from edge_deeplab.recipe import dump_recipe
+from edge_deeplab.training.averaging import averaging_adamw
 from edge_deeplab.training.batch_norm import measure_batch_norms, settle_batch_norms
 from edge_deeplab.training.checkpoint import Position, read_checkpoint, write_checkpoint
 from edge_deeplab.training.collapse import collapse_warning
@@ -241,9 +242,8 @@ class Trainer:
             run.optimizer.learning_rate / 100, self.steps - rising, warmup_target=run.optimizer.learning_rate,
             warmup_steps=rising,
         )  # fmt: skip
-        ema = {"use_ema": True, "ema_momentum": run.optimizer.ema} if run.optimizer.ema else {}
-        optimizer = K.optimizers.AdamW(
-            rate, weight_decay=run.optimizer.weight_decay, global_clipnorm=run.optimizer.clip or None, **ema
+        optimizer = averaging_adamw(K, run.optimizer.ema)(
+            rate, weight_decay=run.optimizer.weight_decay, global_clipnorm=run.optimizer.clip or None
         )
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
         optimizer.build(self.model.trainable_variables)
