@@ -79,9 +79,7 @@ def edge_deeplab(*arguments: object) -> None:
         raise DeviceError(f"edge-deeplab {arguments[0]} failed", came=f"exit code {done.returncode}")
 
 
-def run_experiment(
-    one: Experiment, data: Path, folder: Path, peer: Path, precision: str, counts: dict[str, int]
-) -> dict[str, Any]:
+def run_experiment(one: Experiment, data: Path, folder: Path, peer: Path, precision: str) -> dict[str, Any]:
     """Trains, converts, scores and times. Returns: the row."""
     recipe = one.recipe(data)
     work = folder / one.name.replace(" ", "_").replace(",", "")
@@ -109,7 +107,6 @@ def run_experiment(
         "size_hw": list(recipe.final_size_hw), "multiply_adds": counted.multiply_adds,
         "scores": {name: [round(value, 4) for value in values] for name, values in scores.items()},
         "ms": round(timed.first.median_ms, 2), "of_peer": round(timed.ratio, 2), "trained_min": round(trained_s / 60),
-        "pictures": counts,
     }  # fmt: skip
 
 
@@ -183,14 +180,11 @@ def main() -> None:
     peer = peer_model(arguments.peer)
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
     rows = {row["name"]: row for row in document["rows"]}
-    counts = {name: len(PairsFolder(arguments.data / "data/portraits" / name)) for name in SETS}
     about = f"Timed on {host_line(describe_host())}, 1 thread; trained in {arguments.precision}."
     for name in arguments.only or listed:
         if name in rows and not arguments.only:
             continue
-        rows[name] = run_experiment(
-            listed[name], arguments.data.resolve(), arguments.output, peer, arguments.precision, counts
-        )
+        rows[name] = run_experiment(listed[name], arguments.data.resolve(), arguments.output, peer, arguments.precision)
         write_results([rows[known] for known in listed if known in rows], about)
         print(json.dumps(rows[name]), flush=True)
 
