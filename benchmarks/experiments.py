@@ -72,7 +72,7 @@ def read_list() -> list[Experiment]:
     return [Experiment(**{**row, "set": tuple(row.get("set", ()))}) for row in rows]
 
 
-def edge_deeplab(*arguments: object) -> None:
+def run_command(*arguments: object) -> None:
     """One command of edge-deeplab; its words go to this program's stderr."""
     done = subprocess.run([sys.executable, "-m", "edge_deeplab.cli.main", *map(str, arguments)], stdout=sys.stderr)
     if done.returncode:
@@ -87,16 +87,16 @@ def run_experiment(one: Experiment, data: Path, folder: Path, peer: Path, precis
     (work / "recipe.toml").write_text(dump_recipe(recipe))
     resume = ["--resume"] if (work / "run/checkpoint.npz").exists() else []
     begun_s = time.monotonic()
-    edge_deeplab("train", work / "recipe.toml", "--output", work / "run", "--set",
+    run_command("train", work / "recipe.toml", "--output", work / "run", "--set",
                  f"compute.precision={precision}", *resume)  # fmt: skip
     trained_s = time.monotonic() - begun_s
     size = "{}x{}".format(*recipe.final_size_hw)
     calibration, made = folder / f"{size}.calib", work / "proxy.tflite"
     portraits = data / "data/portraits"
     if not calibration.exists():
-        edge_deeplab("calibrate", *(portraits / name for name in ("train", "train_open", "train_wild")),
+        run_command("calibrate", *(portraits / name for name in ("train", "train_open", "train_wild")),
                      "--size", size, "--count", CALIBRATION_SAMPLES, "--output", calibration)  # fmt: skip
-    edge_deeplab("convert", work / "run/proxy.keras", "--calibration", calibration, "--to", "int8", "--output", made,
+    run_command("convert", work / "run/proxy.keras", "--calibration", calibration, "--to", "int8", "--output", made,
                  "--force")  # fmt: skip
     scores = {name: accuracy(made, PairsFolder(portraits / name)) for name in SETS}
     timed = compare_engines(made, peer, options=MeasureOptions(warmup=20, runs=200, max_duration_s=30.0))
