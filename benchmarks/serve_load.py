@@ -150,10 +150,10 @@ def percentile(values: list[float], share: float) -> float:
     return float(np.percentile(values, 100 * share))
 
 
-def saved_model(folder: Path) -> Path:
-    """The bundled float network as a SavedModel, made by `edge-deeplab convert`."""
-    made = folder / "portrait.savedmodel"
-    command = [sys.executable, "-m", "edge_deeplab.cli.main", "convert", str(assets_folder() / "portrait.keras")]
+def saved_model(model: Path, folder: Path) -> Path:
+    """A float network as a SavedModel, made by `edge-deeplab convert`."""
+    made = folder / "float.savedmodel"
+    command = [sys.executable, "-m", "edge_deeplab.cli.main", "convert", str(model)]
     done = subprocess.run([*command, "--to", "savedmodel", "--output", str(made)], capture_output=True, text=True)
     if done.returncode:
         raise DeviceError("no SavedModel could be made", came=done.stderr.strip().splitlines()[-1:])
@@ -168,7 +168,7 @@ def measure_batching(arguments: argparse.Namespace) -> dict[str, Any]:
     latencies: dict[str, list[float]] = {"one": [], "many": [], "alone": []}
     with (
         tempfile.TemporaryDirectory() as folder,
-        server(model := saved_model(Path(folder)), *threads, "--max-batch", "1") as (one, _),
+        server(model := saved_model(arguments.float_model, Path(folder)), *threads, "--max-batch", "1") as (one, _),
         server(model, *threads, "--max-batch", str(arguments.max_batch)) as (many, _),
     ):
         for port in (one, many):
@@ -309,6 +309,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="of each side [5]")
     parser.add_argument("--seconds", type=float, default=6.0, help="of one turn [6]")
     parser.add_argument("--callers", type=int, default=3, help="at once, for batching [3]")
+    parser.add_argument(
+        "--float-model", type=Path, default=assets_folder() / "portrait.keras", metavar="FILE.keras",
+        help="for batching [portrait.keras]",
+    )  # fmt: skip
     parser.add_argument("--max-batch", type=int, default=8, help="pictures in a batch [8]")
     parser.add_argument("--side", type=int, default=512, help="of the picture sent, in pixels [512]")
     parser.add_argument("--requests", type=int, default=10_000, help="for losses [10000]")
@@ -322,6 +326,7 @@ def main() -> None:
     print(host_line(host))
     if arguments.json:
         settings = {key: value for key, value in vars(arguments).items() if key not in ("json", "gate")}
+        settings["float_model"] = arguments.float_model.name
         document = {"benchmark": "serve_load", "host": host.to_dict(), "settings": settings, **figures}
         write_json(arguments.json, document, overwrite=True)
     if arguments.gate and missed:
