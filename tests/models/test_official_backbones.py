@@ -152,7 +152,7 @@ def test_own_networks_read_the_last_linear_output_at_each_stride() -> None:
         blocks = Blocks(K)
         image = Feature(K.layers.Input((64, 64, 3)))
         low_level = build_mobilenet_v2(blocks, image, width=1.0, output_stride=16, width_divisor=8).low_level
-        assert {stride: feature.channels for stride, feature in low_level.items()} == {4: 24, 8: 32, 16: 96}
+        assert {stride: feature.channels for stride, feature in low_level.items()} == {2: 16, 4: 24, 8: 32, 16: 96}
         assert blocks.momentum != 0.997  # the official one is for far longer trainings
 
     count_traced(ends)

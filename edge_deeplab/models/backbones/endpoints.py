@@ -7,6 +7,8 @@ from typing import NamedTuple
 from edge_deeplab.models.blocks import Feature
 
 LOW_LEVEL_STRIDES = (2, 4, 8, 16)
+OFFICIAL_LOW_LEVEL_STRIDES = (4, 8, 16)
+"""Those that a decoder of the official code may read."""
 
 
 class Endpoints(NamedTuple):

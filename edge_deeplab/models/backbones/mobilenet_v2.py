@@ -5,7 +5,7 @@ ends = build_mobilenet_v2(blocks, image, width=0.5, output_stride=16, width_divi
 
 from __future__ import annotations
 
-from edge_deeplab.models.backbones.endpoints import LOW_LEVEL_STRIDES, Endpoints
+from edge_deeplab.models.backbones.endpoints import LOW_LEVEL_STRIDES, OFFICIAL_LOW_LEVEL_STRIDES, Endpoints
 from edge_deeplab.models.backbones.mobilenets import (
     EXPANSION_DIVISOR,
     OFFICIAL_BATCH_NORM,
@@ -35,7 +35,7 @@ def build_mobilenet_v2(
             other than 1 (0.5 rounds 24 to 12); 8 is faster on a device.
         taps: "block" for a network of our own, whose low-level features are the last linear outputs at their strides;
             "depthwise" for the official one, whose decoder reads those blocks' depthwise outputs.
-    Returns: the features at output_stride, linear, and the low-level ones at the strides 2, 4, 8 and 16.
+    Returns: the features at output_stride, linear, and the low-level ones at the strides 2 (of a network of our own), 4, 8 and 16.
     """
     taps_inside = is_official(taps)
     minimum = None
@@ -64,4 +64,5 @@ def build_mobilenet_v2(
             x, inside = inverted_residual(blocks, x, block, f"block_{index}", block_scope(SCOPE, index))
             low_level[nominal_stride] = inside if taps_inside else x
             index += 1
-    return Endpoints(x, {stride: low_level[stride] for stride in LOW_LEVEL_STRIDES})
+    strides = OFFICIAL_LOW_LEVEL_STRIDES if taps_inside else LOW_LEVEL_STRIDES
+    return Endpoints(x, {stride: low_level[stride] for stride in strides})

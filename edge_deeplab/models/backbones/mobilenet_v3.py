@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edge_deeplab.models.backbones.endpoints import LOW_LEVEL_STRIDES, Endpoints
+from edge_deeplab.models.backbones.endpoints import LOW_LEVEL_STRIDES, OFFICIAL_LOW_LEVEL_STRIDES, Endpoints
 from edge_deeplab.models.backbones.mobilenets import (
     EXPANSION_DIVISOR,
     OFFICIAL_BATCH_NORM,
@@ -82,7 +82,8 @@ def build_mobilenet_v3(
         width, output_stride, width_divisor: as for MobileNetV2; the official code rounds to 8 at any width.
         taps: as for MobileNetV2. The official network has 0.16667 for the sixth in squeeze-and-excite; a true sixth
             moves its features by 1.3e-3 (large) and 2.0e-3 (small) of their standard deviation.
-    Returns: the features at output_stride after the final 1x1, and the low-level ones at the strides 2, 4, 8 and 16.
+    Returns: the features at output_stride after the final 1x1, and the low-level ones at the strides 2 (of networks of
+        our own), 4, 8 and 16.
     """
     taps_inside, slope = is_official(taps), 1 / 6
     if taps_inside:
@@ -113,4 +114,5 @@ def build_mobilenet_v3(
         before = row.channels
     tail = make_divisible(TAIL_CHANNELS[variant] * width, width_divisor)
     x = blocks.conv(x, tail, "tail", activation=H, scope=f"{SCOPE}/Conv_1")
-    return Endpoints(x, {stride: low_level[stride] for stride in LOW_LEVEL_STRIDES})
+    strides = OFFICIAL_LOW_LEVEL_STRIDES if taps_inside else LOW_LEVEL_STRIDES
+    return Endpoints(x, {stride: low_level[stride] for stride in strides})

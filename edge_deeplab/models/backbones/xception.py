@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from edge_deeplab.errors import UsageError, nearest
-from edge_deeplab.models.backbones.endpoints import LOW_LEVEL_STRIDES, Endpoints
+from edge_deeplab.models.backbones.endpoints import OFFICIAL_LOW_LEVEL_STRIDES, Endpoints
 from edge_deeplab.models.backbones.strides import StrideKeeper, check_multi_grid
 from edge_deeplab.models.blocks import Blocks, Feature
 
@@ -90,7 +90,7 @@ def build_xception(
             x, second = _module(
                 blocks, x, flow, stride=stride, rates=rates, is_bounded=is_bounded,
                 is_rectified=is_bounded or flow == FLOWS[variant][0],
-                is_tapped=flow.stride == 2 and nominal_stride in LOW_LEVEL_STRIDES,
+                is_tapped=flow.stride == 2 and nominal_stride in OFFICIAL_LOW_LEVEL_STRIDES,
                 scope=f"{variant}/{flow.scope}/unit_{unit}/xception_module",
             )  # fmt: skip
             if second is not None:
