@@ -35,8 +35,8 @@ def build_mobilenet_v2(
             other than 1 (0.5 rounds 24 to 12); 8 is faster on a device.
         taps: "block" for a network of our own, whose low-level features are the last linear outputs at their strides;
             "depthwise" for the official one, whose decoder reads those blocks' depthwise outputs.
-    Returns: the features at output_stride, linear, and the low-level ones at the strides 2 (of a network of our own), 4, 8
-        and 16.
+    Returns: the features at output_stride, linear, and the low-level ones at the strides 2 (of a network of our own),
+        4, 8 and 16.
     """
     taps_inside = is_official(taps)
     minimum = None
