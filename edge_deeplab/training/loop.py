@@ -337,7 +337,9 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int, stage: Stage, loss: float, sets: list[ValidationSet], begun_s: float) -> None:
         """Scores the averaged weights where that is due, keeps them when they are the best, writes down the epoch."""
-        scores, warnings, is_best = {}, (), False
+        scores: dict[str, float] = {}
+        warnings: tuple[str, ...] = ()
+        is_best = False
         if self.run.is_scored(epoch):
             self._settle_kept(epoch, stage)
             scores, warnings = self._score(epoch, sets)
