@@ -16,6 +16,7 @@ from typing import Any
 from edge_deeplab.converters.importing.layer_plan import plan_layers
 from edge_deeplab.converters.importing.readings import is_kernel
 from edge_deeplab.errors import ModelError, UsageError, nearest
+from edge_deeplab.models.backbones.endpoints import OFFICIAL_LOW_LEVEL_STRIDES
 from edge_deeplab.models.blocks import make_divisible
 from edge_deeplab.models.official_config import CELLS, VARIANTS, OfficialConfig
 
@@ -25,7 +26,6 @@ MOBILENET_V2_LAST = 320  # channels of expanded_conv_16 at width 1
 MOBILENET_V2_SOME = {"Conv": 32, "expanded_conv_1/project": 24, "expanded_conv_10/project": 96}
 EDGETPU_LAST = 1280  # of Conv_1
 OUTPUT_STRIDES = (16, 8, 32)  # in the order they are common in
-LOW_LEVEL_STRIDES = (4, 8, 16)
 BACKBONE_FIELDS = ("model_variant", "depth_multiplier", "divisible_by", "nas_stem_output_num_conv_filters")
 PROJECTED = 48  # channels that a concatenating decoder makes of the low-level feature
 # Scopes of other networks in slim, named in the error that refuses them.
@@ -279,7 +279,7 @@ def _logits(shapes: Shapes, decoder: Mapping[str, Any], source: str) -> dict[str
 def _low_level_stride(channels: int, fields: Mapping[str, Any], output_stride: int, source: str) -> int:
     """The decoder stride whose low-level feature has so many channels."""
     seen = {}
-    for stride in LOW_LEVEL_STRIDES:
+    for stride in OFFICIAL_LOW_LEVEL_STRIDES:
         try:
             config = OfficialConfig(**fields, output_stride=output_stride, decoder_output_stride=(stride,))
             seen[stride] = plan_layers(config).shapes["decoder/feature_projection0/weights"][2]
