@@ -33,7 +33,7 @@ from edge_deeplab.profiling.latency import MeasureOptions
 from edge_deeplab.profiling.report import host_line, write_json
 from edge_deeplab.runtime.bundled import bundled_model, bundled_names
 from edge_deeplab.runtime.interpreter import engine_name
-from edge_deeplab.runtime.precision import FLOAT16_SUFFIX
+from edge_deeplab.runtime.precision import float16_twin
 from edge_deeplab.runtime.segmenter import Segmenter
 
 SETS = ("val", "val_wild")
@@ -69,7 +69,7 @@ def accuracy(path: Path, folder: PairsFolder, *, is_peer: bool = False) -> tuple
 
 def latencies(path: Path, peer: Path, *, runs: int) -> dict[str, float]:
     """Of the peer's latency, by precision: the file's, and its float16 twin's where there is one."""
-    twin = path.with_name(path.name.removesuffix(".tflite") + FLOAT16_SUFFIX)
+    twin = float16_twin(path)
     files = {"int8": path, **({"float16": twin} if twin.is_file() else {})}
     options = MeasureOptions(warmup=20, runs=runs, max_duration_s=60.0)
     return {name: compare_engines(file, peer, options=options).ratio for name, file in files.items()}

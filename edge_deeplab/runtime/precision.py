@@ -88,7 +88,7 @@ def choose_precision(
                 next_step="name the file of that precision",
             )  # fmt: skip
         return Chosen(path=path)
-    twin = path.with_name(path.name.removesuffix(".tflite") + FLOAT16_SUFFIX)
+    twin = float16_twin(path)
     if precision == "int8" or not twin.is_file():
         if precision == "float16":
             raise ModelError(f"{model}: is not bundled as float16", next_step="edge-deeplab convert makes it")
@@ -97,6 +97,11 @@ def choose_precision(
         return Chosen(path=twin, precision="float16")
     folder = user_cache_folder() if cache_folder is None else cache_folder
     return _faster({"int8": path, "float16": twin}, threads, folder)
+
+
+def float16_twin(path: Path) -> Path:
+    """Where the float16 twin of an int8 file would lie."""
+    return path.with_name(path.name.removesuffix(".tflite") + FLOAT16_SUFFIX)
 
 
 def user_cache_folder() -> Path:
