@@ -88,16 +88,16 @@ def run_experiment(one: Experiment, data: Path, folder: Path, peer: Path, precis
     resume = ["--resume"] if (work / "run/checkpoint.npz").exists() else []
     begun_s = time.monotonic()
     run_command("train", work / "recipe.toml", "--output", work / "run", "--set",
-                 f"compute.precision={precision}", *resume)  # fmt: skip
+                f"compute.precision={precision}", *resume)  # fmt: skip
     trained_s = time.monotonic() - begun_s
     size = "{}x{}".format(*recipe.final_size_hw)
     calibration, made = folder / f"{size}.calib", work / "proxy.tflite"
     portraits = data / "data/portraits"
     if not calibration.exists():
         run_command("calibrate", *(portraits / name for name in ("train", "train_open", "train_wild")),
-                     "--size", size, "--count", CALIBRATION_SAMPLES, "--output", calibration)  # fmt: skip
+                    "--size", size, "--count", CALIBRATION_SAMPLES, "--output", calibration)  # fmt: skip
     run_command("convert", work / "run/proxy.keras", "--calibration", calibration, "--to", "int8", "--output", made,
-                 "--force")  # fmt: skip
+                "--force")  # fmt: skip
     scores = {name: accuracy(made, PairsFolder(portraits / name)) for name in SETS}
     timed = compare_engines(made, peer, options=MeasureOptions(warmup=20, runs=200, max_duration_s=30.0))
     shutil.rmtree(work / "run", ignore_errors=True)

@@ -119,7 +119,7 @@ class TfliteBatchModel:
 
 
 class KerasBatchModel:
-    """One of our .keras networks on TensorFlow: a whole batch at once, on as many threads as it is given.
+    """One of our .keras networks on TensorFlow: a batch at once or, of a small network, in a part for each thread.
 
     The network is traced at every size with a batch of any length. A graph of a fixed batch was no faster
     (portrait.keras on two cores of a Zen 5, milliseconds a picture at batches of 1, 4, 8: 23, 15, 15 against
