@@ -83,6 +83,7 @@ BACKBONES = {name: family for family in FAMILIES for name in family.names}
 FORMS = ("training", "int8")
 DECODER_STRIDE = 4
 DETAIL_STRIDE = 2
+_HEADS = ("aspp_", "image_pooling_", "decoder_", "detail_", "logits")
 
 
 def _check(name: str, value: Any, holds: bool, allowed: str) -> None:
@@ -180,6 +181,11 @@ class DeepLabConfig:
         if unknown:
             raise UsageError("model: unknown fields", came=", ".join(unknown), allowed=nearest(unknown[0], known))
         return cls(**raw)
+
+
+def is_of_head(layer: str) -> bool:
+    """Whether a layer of this name comes after the backbone: in the pyramid, the decoder or the logits."""
+    return layer.startswith(_HEADS)
 
 
 def trace(K: Any, config: DeepLabConfig, batch_size: int | None = None) -> tuple[Any, Any, Blocks]:

@@ -26,17 +26,17 @@ from edge_deeplab.data.pairs import LabelledPicture, Pair, list_images, spread
 from edge_deeplab.errors import InputError, OutputError, RecipeError
 from edge_deeplab.labels import find_person
 from edge_deeplab.manifest import Manifest
-from edge_deeplab.models.deeplab import build_deeplab
+from edge_deeplab.models.deeplab import build_deeplab, is_of_head
 from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.models.store import save_model
 from edge_deeplab.models.transfer import Weights, assign_weights, copy_weights, weights_of
 from edge_deeplab.recipe import dump_recipe
-from edge_deeplab.training.averaging import averaging_adamw
 from edge_deeplab.training.batch_norm import measure_batch_norms, settle_batch_norms
 from edge_deeplab.training.checkpoint import Position, read_checkpoint, write_checkpoint
 from edge_deeplab.training.collapse import collapse_warning
 from edge_deeplab.training.distribute import Devices, Learn, OneDevice, check_agreement, check_batches
 from edge_deeplab.training.losses import distillation_loss, segmentation_loss
+from edge_deeplab.training.optimizer import averaging_adamw
 from edge_deeplab.training.precision import compute_in
 from edge_deeplab.training.run import Stage, TrainRun
 from edge_deeplab.training.teacher import Teacher
@@ -242,7 +242,11 @@ class Trainer:
             run.optimizer.learning_rate / 100, self.steps - rising, warmup_target=run.optimizer.learning_rate,
             warmup_steps=rising,
         )  # fmt: skip
-        optimizer = averaging_adamw(K, run.optimizer.ema)(
+
+        def share_of(variable: Any) -> float:
+            return 1.0 if is_of_head(variable.path.split("/")[0]) else run.optimizer.backbone_share
+
+        optimizer = averaging_adamw(K, run.optimizer.ema, share_of=share_of)(
             rate, weight_decay=run.optimizer.weight_decay, global_clipnorm=run.optimizer.clip or None
         )
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])

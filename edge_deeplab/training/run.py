@@ -57,6 +57,9 @@ class OptimizerRecipe:
     """The [optimizer] table: AdamW (Loshchilov and Hutter 2019), linear warm-up, half a cosine over all stages."""
 
     learning_rate: float = setting(4e-3, low=1e-8, high=1, help="the highest rate")
+    backbone_share: float = setting(
+        1.0, low=0, high=1, help="of the rate, for the backbone: below 1 more of what its start knows is kept"
+    )
     warm_up: float = setting(0.03, low=0, high=0.9, help="share of all steps in which the rate rises")
     weight_decay: float = setting(1e-3, low=0, help="decoupled decay of kernels")
     clip: float = setting(1.0, low=0, help="largest global gradient norm; 0 does not clip")

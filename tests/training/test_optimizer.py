@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_deeplab.models.keras_api import keras_namespace
-from edge_deeplab.training.averaging import averaging_adamw
+from edge_deeplab.training.optimizer import averaging_adamw
 
 
 @pytest.mark.parametrize("decay", [0.999, 0.3])
@@ -26,3 +26,17 @@ def test_the_average_is_that_of_the_steps_and_forgets_the_start(decay):
 def test_no_decay_keeps_no_average():
     K = keras_namespace("keras")
     assert not averaging_adamw(K, 0.0)(1e-3).use_ema
+
+
+def test_a_variable_learns_at_its_share_of_the_rate():
+    K = keras_namespace("keras")
+    variables = [K.Variable(np.zeros(3, np.float32), name=name) for name in ("backbone", "head", "frozen")]
+    shares = {"backbone": 0.1, "head": 1.0, "frozen": 0.0}
+    optimizer = averaging_adamw(K, 0.0, share_of=lambda variable: shares[variable.name])(0.5, weight_decay=0.0)
+    optimizer.build(variables)
+    for _ in range(5):
+        optimizer.apply([K.ops.ones(3)] * 3, variables)
+    backbone, head, frozen = (K.ops.convert_to_numpy(variable) for variable in variables)
+    np.testing.assert_allclose(head, -2.5, rtol=1e-4)
+    np.testing.assert_allclose(backbone, 0.1 * head, rtol=1e-4)
+    assert not frozen.any()
