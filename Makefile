@@ -10,7 +10,7 @@
 #                in PICTURES
 #   make soak    100,000 frames of a camera that fails now and then: does anything grow? About 12 minutes
 #   make bench-serve  what batching gains, what HTTP adds, and whether anything is lost when replicas are killed
-#   make model   the bundled model again, from its recipe; DATA=folder with data/ and models/, hours of training
+#   make model   the bundled models again, from their recipes; DATA=folder with data/ and models/, hours of training
 #   make server-model  the server's portrait model, from scratch: hours on a GPU, days without; goes on where it stopped.
 #                STAGES='[{size_hw=[128, 128], epochs=3}]' for a shorter one; KERAS_BACKEND=jax where jax sees the GPU
 
@@ -19,7 +19,7 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint
 DATA ?= ../shared
 PORTRAITS = $(DATA)/data/portraits
 DEMO ?= demo
-RUN ?= runs/portrait
+RUNS ?= runs
 SERVER_RUN ?= runs/portrait-server
 STAGES ?=
 # On GPUs all of them are used, in mixed precision.
@@ -31,7 +31,7 @@ KERNELS := $(wildcard edge_deeplab/kernels/*.[ch])
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: bench-portrait bench-serve demo test test-arm64 test-window check bench bench-live soak model server-model clean
+.PHONY: bench-portrait bench-serve demo test test-arm64 test-window check bench bench-live soak model one-training one-tuning server-model clean
 .DEFAULT_GOAL := test
 
 .venv/made:
@@ -120,24 +120,34 @@ soak: .venv/dev
 bench-serve: .venv/dev
 	$(PYTHON) benchmarks/serve_load.py --gate
 
-# Every line goes on, or starts, where an earlier `make model` stopped; the last one holds the gates of the bundled model.
-# The result stays in $(RUN); copy it to edge_deeplab/assets/ when it is better than what is there.
+# Every line goes on, or starts, where an earlier `make model` stopped; the last one holds the gates of the bundled models.
+# The largest comes first, it teaches the others. Results stay in $(RUNS)/tuned; copy them to edge_deeplab/assets/ when they
+# are better than what is there.
 model: .venv/dev
 	@test -d "$(PORTRAITS)/train/images" || { echo "no pictures in $(PORTRAITS)/train; give DATA=FOLDER" >&2; exit 1; }
-	.venv/bin/edge-deeplab train edge_deeplab/recipes/portrait.toml --data "$(DATA)" --output $(RUN) \
-		$$(test ! -e $(RUN)/checkpoint.npz || echo --resume)
-	test -e $(RUN)/portrait.calib || .venv/bin/edge-deeplab calibrate --output $(RUN)/portrait.calib \
+	$(MAKE) one-training NAME=portrait-large
+	$(MAKE) one-training NAME=portrait-large-more SET="--set start.model=$(RUNS)/portrait-large/portrait-large.keras"
+	for name in portrait portrait-small; do $(MAKE) one-training NAME=$$name \
+		SET="--set teacher.model=$(RUNS)/portrait-large/portrait-large.keras" || exit $$?; done
+	for model in "portrait-large portrait-large-more 240x240 val:0.94 val_wild:0.67" \
+			"portrait portrait 224x224 val:0.93 val_wild:0.62" \
+			"portrait-small portrait-small 144x144 val:0.91 val_wild:0.57"; do \
+		set -- $$model; $(MAKE) one-tuning NAME=$$1 FLOAT=$(RUNS)/$$2/$$1.keras SIZE=$$3 FLOORS="$$4 $$5" || exit $$?; done
+
+one-training:
+	.venv/bin/edge-deeplab train edge_deeplab/recipes/$(subst -,_,$(NAME)).toml --data "$(DATA)" --output $(RUNS)/$(NAME) \
+		$(SET) $$(test ! -e $(RUNS)/$(NAME)/checkpoint.npz || echo --resume)
+
+one-tuning: TUNED = $(RUNS)/tuned/$(NAME)
+one-tuning:
+	mkdir -p $(TUNED)
+	test -e $(TUNED)/$(NAME).calib || .venv/bin/edge-deeplab calibrate --output $(TUNED)/$(NAME).calib --size $(SIZE) \
 		"$(PORTRAITS)/train" "$(PORTRAITS)/train_open" "$(PORTRAITS)/train_wild"
-	test -e $(RUN)/portrait.qat || .venv/bin/edge-deeplab tune $(RUN)/portrait.keras --output $(RUN)/portrait.qat \
-		--calibration $(RUN)/portrait.calib --recipe edge_deeplab/recipes/portrait_tune.toml --data "$(DATA)"
-	.venv/bin/edge-deeplab convert $(RUN)/portrait.qat --output $(RUN)/portrait.tflite --force
-	test -e $(RUN)/portrait-192.calib || .venv/bin/edge-deeplab calibrate --output $(RUN)/portrait-192.calib \
-		--size 192x192 "$(PORTRAITS)/train"
-	.venv/bin/edge-deeplab convert $(RUN)/portrait.keras --calibration $(RUN)/portrait-192.calib --size 192x192 \
-		--to int8 --output $(RUN)/portrait-192.tflite --force
-	for set in val:0.93 val_wild:0.60; do \
-		.venv/bin/edge-deeplab evaluate $(RUN)/portrait.keras $(RUN)/portrait.qat $(RUN)/portrait.tflite \
-			--data "$(PORTRAITS)/$${set%:*}" --min-person-iou $${set#*:} || exit $$?; done
+	test -e $(TUNED)/$(NAME).qat || .venv/bin/edge-deeplab tune $(FLOAT) --output $(TUNED)/$(NAME).qat \
+		--calibration $(TUNED)/$(NAME).calib --recipe edge_deeplab/recipes/portrait_tune.toml --data "$(DATA)"
+	.venv/bin/edge-deeplab convert $(TUNED)/$(NAME).qat --output $(TUNED)/$(NAME).tflite --force
+	for set in $(FLOORS); do .venv/bin/edge-deeplab evaluate $(FLOAT) $(TUNED)/$(NAME).qat $(TUNED)/$(NAME).tflite \
+		--data "$(PORTRAITS)/$${set%:*}" --min-person-iou $${set#*:} || exit $$?; done
 
 server-model: .venv/dev
 	@test -d "$(PORTRAITS)/train/images" || { echo "no pictures in $(PORTRAITS)/train; give DATA=FOLDER" >&2; exit 1; }

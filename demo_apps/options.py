@@ -15,7 +15,7 @@ from edge_deeplab.recipe import check, setting
 BLUR = "blur"
 FIRST_DEVICE = "first"
 USUAL_BACKGROUNDS = (BLUR, "gray")  # what a key goes on to where one background was given
-SMALL_MODELS = {"portrait": "portrait-192"}  # the quicker twin of a bundled model
+SMALL_MODELS = {"portrait": "portrait-small", "portrait-large": "portrait"}  # the quicker one beside a bundled model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class QualityOptions:
         mask_every: a new matte on every so many frames, carried along the motion on those between.
         delays_frame: live, every frame waits for its own matte while the next one is inferred; else one whose matte is
             not done before the next frame gets the newest one, carried to it. Of a file every frame waits.
-        small_model: the quicker model of the ladder; None: portrait-192 beside portrait, none beside others.
+        small_model: the quicker model of the ladder; None: that of SMALL_MODELS, none beside others.
     """
 
     target_fps: float | None = setting(

@@ -43,7 +43,7 @@ def test_maps_have_the_pictures_size_and_agree_with_one_another(astronaut, resul
 
 
 def test_the_matte_is_the_segmenters(astronaut, result) -> None:  # type: ignore[no-untyped-def]
-    with Segmenter("portrait") as segmenter:
+    with Segmenter("portrait", precision="int8") as segmenter:
         low = segmenter.matte(astronaut)
     small = cv2.resize(result.matte, low.shape[::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(small - low).mean() < 0.02

@@ -245,7 +245,7 @@ def test_a_file_of_another_network_is_refused(
 ) -> None:
     monkeypatch.chdir(folder)
     assert main(["report", "small.keras", "--data", "pairs", "--tflite", str(bundled_model("portrait"))]) == 1
-    assert "has another input size than small.keras; came 256x256; allowed: 64x64" in capsys.readouterr().err
+    assert "has another input size than small.keras; came 224x224; allowed: 64x64" in capsys.readouterr().err
 
 
 def test_many_classes_are_scored_by_mean_iou_per_class(

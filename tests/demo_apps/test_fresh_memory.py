@@ -89,13 +89,16 @@ def test_composing_takes_no_memory_that_grows_with_the_frame(
 @pytest.mark.parametrize("trims_ends", [True, False])
 def test_segmenting_takes_no_memory_that_grows_with_the_frame(size_wh: tuple[int, int], trims_ends: bool) -> None:
     frames = moving_person(size_wh)
-    with Segmenter("portrait", trims_ends=trims_ends) as segmenter:
+    with Segmenter("portrait", precision="int8", trims_ends=trims_ends) as segmenter:
         assert most_allocated(lambda: [segmenter.matte_bgr(frame).max() for frame in frames]) < SMALL_BYTES
 
 
 def test_the_whole_effect_takes_no_memory_that_grows_with_the_frame() -> None:
     frames = [Frame(index, index / 30, bgr) for index, bgr in enumerate(moving_person(HD))]
-    with Segmenter("portrait", trims_ends=True) as segmenter, PortraitEffect(segmenter, PortraitCompositor()) as effect:
+    with (
+        Segmenter("portrait", precision="int8", trims_ends=True) as segmenter,
+        PortraitEffect(segmenter, PortraitCompositor()) as effect,
+    ):
         assert most_allocated(lambda: [effect.apply(frame) is frame.bgr for frame in frames]) < SMALL_BYTES
 
 

@@ -7,8 +7,8 @@ from edge_deeplab.errors import ModelError, UsageError
 from edge_deeplab.models import zoo
 from edge_deeplab.models.architecture import count
 from edge_deeplab.models.backbones.strides import StrideKeeper
-from edge_deeplab.models.blocks import make_divisible
-from edge_deeplab.models.deeplab import BACKBONES, DeepLabConfig, build_deeplab
+from edge_deeplab.models.blocks import Blocks, Feature, make_divisible
+from edge_deeplab.models.deeplab import BACKBONES, DeepLabConfig, build_deeplab, is_of_head
 from edge_deeplab.models.int8_form import to_int8_form
 from edge_deeplab.models.keras_api import keras_namespace
 from edge_deeplab.models.transfer import assign_weights, copy_weights, weights_of
@@ -195,8 +195,25 @@ def test_zoo_lists_growing_costs():
     assert rows["portrait"].parameters < 800_000
 
 
-@pytest.mark.parametrize(("name", "variant"), [("portrait", "portrait"), ("portrait_teacher", "portrait-large")])
-def test_recipes_of_the_bundled_models_train_their_variants(repository, name, variant):
-    recipe = repository / f"edge_deeplab/recipes/{name}.toml"
+@pytest.mark.parametrize("variant", ["portrait-small", "portrait", "portrait-large"])
+def test_recipes_of_the_bundled_models_train_their_variants(repository, variant):
+    recipe = repository / f"edge_deeplab/recipes/{variant.replace('-', '_')}.toml"
     run = load_recipe(recipe, TrainRun, variables={"DATA": "data"})
+    assert run.name == variant
     assert run.model.replace(size_hw=run.final_size_hw) == zoo.VARIANTS[variant]
+
+
+@pytest.mark.parametrize(
+    "backbone", ["mobilenet_v2", "mobilenet_v3_small", "xception_41", "resnet_v1_18", "efficientnet_b0"]
+)
+def test_what_comes_after_the_backbone_is_known_by_name(backbone):
+    """The backbone alone, laid by its own builder, has none of the head's layers, and all of the others."""
+    K = keras_namespace("keras")
+    config = DeepLabConfig(
+        backbone=backbone, size_hw=(64, 64), detail_filters=8 if BACKBONES[backbone].has_detail else 0
+    )
+    image = K.layers.Input((64, 64, 3))
+    ends, _ = BACKBONES[backbone].build(Blocks(K), Feature(image), config)
+    alone = {layer.name for layer in K.Model(image, ends.tensor).layers if layer.weights}
+    whole = {layer.name for layer in build_deeplab(K, config).layers if layer.weights}
+    assert {name for name in whole if not is_of_head(name)} == alone

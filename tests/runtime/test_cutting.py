@@ -27,8 +27,8 @@ def test_two_pieces_one_after_the_other_are_the_whole(tmp_path: Path, middle: in
     """Cut anywhere, between the parallel branches too, where several tensors cross the border."""
     path = bundled_model("portrait")
     cutter = ModelCutter(path.read_bytes())
-    picture = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
     with Engine(path) as engine:
+        picture = np.random.default_rng(0).integers(0, 256, engine.inputs[0].shape, np.uint8)
         (whole,) = engine.run(picture)
     first, second = cutter.operators(0, middle), cutter.operators(middle + 1, cutter.count - 1)
     names = [tensor.name for tensor in TfliteFile.from_bytes(first).outputs]

@@ -56,8 +56,8 @@ def test_the_float_network_agrees_with_the_device_engine(astronaut: np.ndarray) 
     """Two engines, two files of one training: the matte is the same but for int8."""
     import cv2
 
-    small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
-    with Segmenter("portrait") as segmenter:
+    with Segmenter("portrait", precision="int8") as segmenter:
+        small = cv2.resize(astronaut, segmenter.size_hw[::-1], interpolation=cv2.INTER_AREA)
         matte = segmenter.matte(small)
     with closing(open_batch_model(assets_folder() / "portrait.keras", threads=1)) as network:
         probabilities = network.predict(small[np.newaxis])[0]
@@ -70,7 +70,7 @@ def test_a_network_of_ours_takes_other_sizes_and_a_tflite_does_not() -> None:
         assert network.sizes_hw == sizes
         for size in sizes:
             assert network.predict(np.zeros((1, *size, 3), np.uint8)).shape[1:3] == size
-    with pytest.raises(ModelError, match="its input size is fixed; came 128x128, 96x160; allowed: 256x256"):
+    with pytest.raises(ModelError, match="its input size is fixed; came 128x128, 96x160; allowed: 224x224"):
         open_batch_model(assets_folder() / "portrait.tflite", sizes_hw=sizes)
 
 

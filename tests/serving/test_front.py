@@ -25,7 +25,7 @@ QUANTUM = 1 / 255 + 1e-6  # the bundled model's output is uint8
 def expected(photo: bytes) -> np.ndarray:
     """(512, 512, 2): what the model says of the photo, computed here, without a server."""
     image = decode_image(photo, name="photo")
-    with Segmenter("portrait") as segmenter:
+    with Segmenter("portrait", precision="int8") as segmenter:
         maps = segmenter.probabilities(image)
         return Placement.plan((512, 512), segmenter.size_hw, segmenter.manifest.fit).restore(maps)
 
@@ -125,14 +125,14 @@ def test_machines_can_ask_how_it_is(server: ServingProcess, photo: bytes) -> Non
     text = requests.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
     assert 'edge_deeplab_requests_total{route="/v1/segment",status="200"}' in text
     assert 'edge_deeplab_requests_total{route="/v1/segment",status="415"}' in text
-    assert 'edge_deeplab_batch_pictures_count{size="256x256"}' in text
+    assert 'edge_deeplab_batch_pictures_count{size="224x224"}' in text
     assert "python_info" not in text
 
 
 def test_the_model_says_what_it_is_and_what_may_be_sent(server: ServingProcess) -> None:
     card = requests.get(f"{server.url}/v1/model", timeout=TIMEOUT_S).json()
     assert card["labels"] == ["background", "person"]
-    assert card["sizes_hw"] == [[256, 256]]
+    assert card["sizes_hw"] == [[224, 224]]
     assert (card["max_body_bytes"], card["max_pixels"]) == (2_000_000, 2_000_000)
 
 
