@@ -24,7 +24,6 @@ from edge_deeplab.imaging.resize import Placement, fit_image
 from edge_deeplab.manifest import Manifest
 from edge_deeplab.serving.answers import Ask, class_indices, encode_answer
 from edge_deeplab.serving.buckets import choose_size
-from edge_deeplab.serving.gathering import Gathering
 from edge_deeplab.serving.model_file import unpack_model
 from edge_deeplab.serving.models import open_batch_model
 
@@ -102,7 +101,8 @@ class SegmentReplica:
         self._settings = settings
         self._work = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._engine = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._batches: dict[tuple[int, int], Gathering] = {}
+        self._batches: dict[tuple[int, int], Any] = {}
+        self._present = 0
         cv2.setNumThreads(1)  # pictures run beside one another already, and the model wants the processors
         self._failure: EdgeDeepLabError | None = None
         try:
@@ -112,7 +112,7 @@ class SegmentReplica:
             self._failure = error
             return
         for size in self._model.sizes_hw:
-            self._batches[size] = Gathering(self._run, max_batch=settings.max_batch, wait_s=settings.batch_wait_s)
+            self._batches[size] = self._gather()
 
     def _open(self) -> Any:
         settings = self._settings
@@ -124,10 +124,24 @@ class SegmentReplica:
             max_batch=settings.max_batch, manifest=settings.manifest,
         )  # fmt: skip
 
-    async def _run(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, int, float]]:
-        loop = asyncio.get_running_loop()
-        maps, model_ms = await loop.run_in_executor(self._engine, self._timed, np.stack(images))
-        return [(one, len(images), model_ms) for one in maps]
+    def _gather(self) -> Any:
+        """A function for one picture of a size that shares a run of the model with others of that size.
+
+        One queue a size. While the model runs, what comes waits together for the next run; only a picture that finds
+        it idle is held back for others, and none that is alone.
+        """
+        from ray import serve
+
+        @serve.batch(
+            max_batch_size=self._settings.max_batch, batch_wait_timeout_s=self._settings.batch_wait_s,
+            max_concurrent_batches=1,
+        )  # fmt: skip
+        async def run(images: list[np.ndarray]) -> list[tuple[np.ndarray, int, float]]:
+            loop = asyncio.get_running_loop()
+            maps, model_ms = await loop.run_in_executor(self._engine, self._timed, np.stack(images))
+            return [(one, len(images), model_ms) for one in maps]
+
+        return run
 
     def _timed(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         start = time.perf_counter_ns()
@@ -145,13 +159,22 @@ class SegmentReplica:
 
     async def segment(self, data: bytes, ask: Ask) -> Answer | Refusal:
         """One picture. data: a JPEG, PNG or WebP file."""
+        self._present += 1
+        try:
+            return await self._segment(data, ask)
+        finally:
+            self._present -= 1
+
+    async def _segment(self, data: bytes, ask: Ask) -> Answer | Refusal:
         loop = asyncio.get_running_loop()
         start = time.perf_counter_ns()
         try:
             fitted, placement = await loop.run_in_executor(self._work, self._read, data)
             decoded = time.perf_counter_ns()
             size_hw = placement.target_hw
-            probabilities, batch, model_ms = await self._batches[size_hw](fitted)
+            gathered = self._batches[size_hw]
+            gathered.set_batch_wait_timeout_s(self._settings.batch_wait_s if self._present > 1 else 0.0)
+            probabilities, batch, model_ms = await gathered(fitted)
             came = time.perf_counter_ns()
             manifest = self._model.manifest
             body, media_type = await loop.run_in_executor(
