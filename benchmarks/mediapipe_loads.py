@@ -7,9 +7,9 @@ pictures; a person is where the probability, at the picture's own size, is above
 --verbose, then the table; exit code 3 when the mean person IoU between the two, on pictures brought to the model's size
 beforehand, is below --gate.
 
-What difference remains at the pictures' own size is mostly MediaPipe's, and grows as a model shrinks: on a CPU it shrinks a picture without the half-pixel offset, so that its
-mask lies (1 - model / picture) / 2 model pixels to the right and below (measured on a disk: 0.42 pixels of a 32 x 32
-model for a picture 200 wide; in a picture of the model's own size the two masks are equal).
+What difference remains at the pictures' own size is mostly MediaPipe's, and grows as a model shrinks: on a CPU it
+shrinks a picture without the half-pixel offset, so that its mask lies (1 - model / picture) / 2 model pixels to the
+right and below (measured on a disk: 0.42 pixels of a 32 x 32 model for a picture 200 wide).
 """
 
 from __future__ import annotations

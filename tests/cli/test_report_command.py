@@ -316,7 +316,8 @@ def test_the_bundled_network_holds_its_gates_on_real_portraits(
 ) -> None:
     pictures = shared / "data/portraits"
     monkeypatch.chdir(tmp_path)
-    assert main(["calibrate", str(pictures / "train"), "--output", "some.calib", "--count", "24", "--limit", "60"]) == 0
+    sampling = ["--count", "24", "--limit", "60", "--size", "224x224"]
+    assert main(["calibrate", str(pictures / "train"), "--output", "some.calib", *sampling]) == 0
     model, tflite = (
         repository / "edge_deeplab/assets/portrait.keras",
         repository / "edge_deeplab/assets/portrait.tflite",

@@ -48,7 +48,7 @@ def test_make_target_is_in_the_makefile(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"\b(?:benchmarks|constraints|edge_deeplab/recipes)/[\w.-]+\w", README)))
+    "path", sorted(set(re.findall(r"\b(?:benchmarks|constraints|edge_deeplab/recipes)/[\w./-]+\w", README)))
 )
 def test_file_the_readme_names_is_there(path: str) -> None:
     assert (ROOT / path).is_file()
