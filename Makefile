@@ -31,7 +31,8 @@ KERNELS := $(wildcard edge_deeplab/kernels/*.[ch])
 SYSTEM_PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 	$$name -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: bench-portrait bench-serve demo test test-arm64 test-window check bench bench-live soak model one-training one-tuning server-model clean
+.PHONY: bench-portrait bench-serve demo test test-arm64 test-window check bench bench-live soak model one-training one-tuning \
+	server-model clean
 .DEFAULT_GOAL := test
 
 .venv/made:

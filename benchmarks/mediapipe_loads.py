@@ -25,7 +25,7 @@ import numpy as np
 
 PICTURES = (".jpg", ".jpeg", ".png")
 THRESHOLD = 0.5
-FITTED = ".fitted"
+OWN, FITTED = "own", "fitted"
 
 
 def run_peer(model: str, folder: str, person_class: str) -> None:
@@ -62,24 +62,23 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return np.count_nonzero(one & other) / union if union else 1.0
 
 
-def compare(
-    model: Path, peer_python: Path, pictures: list[Path]
-) -> tuple[dict[str, object], dict[str, float], dict[str, float]]:
-    """What the peer says of the model, and the person IoU between the two by picture name.
+def compare(model: Path, peer_python: Path, pictures: list[Path]) -> tuple[dict[str, object], dict[str, list[float]]]:
+    """What the peer says of the model, and the person IoU between the two, in the pictures' order.
 
-    Of pictures at their own size, then of those brought to the model's.
+    OWN: of the pictures at their own size; FITTED: of those brought to the model's.
     """
     from edge_deeplab.imaging.decode import read_image
     from edge_deeplab.imaging.resize import resize_bilinear, resize_image
     from edge_deeplab.runtime.segmenter import Segmenter
 
-    ours: dict[str, np.ndarray] = {}
+    ours: dict[str, list[tuple[Path, np.ndarray]]] = {OWN: [], FITTED: []}
     with tempfile.TemporaryDirectory() as folder, Segmenter(model) as segmenter:
         for path in pictures:
             whole = read_image(path)
-            for name, image in ((path.stem, whole), (path.stem + FITTED, resize_image(whole, segmenter.size_hw))):
-                np.save(Path(folder) / f"{name}.picture.npy", image)
-                ours[name] = resize_bilinear(segmenter.matte(image), image.shape[:2]) > THRESHOLD
+            for form, image in ((OWN, whole), (FITTED, resize_image(whole, segmenter.size_hw))):
+                name = Path(folder) / f"{path.stem}.{form}"
+                np.save(f"{name}.picture.npy", image)
+                ours[form].append((name, resize_bilinear(segmenter.matte(image), image.shape[:2]) > THRESHOLD))
         person_class = segmenter.manifest.person_class
         command = [str(peer_python), __file__, "--as-peer", str(model), folder, str(person_class)]
         peer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -87,9 +86,8 @@ def compare(
             reason = (peer.stderr.strip().splitlines() or ["no message"])[-1]
             raise SystemExit(f"MediaPipe does not load {model}: {reason}")
         said = json.loads(peer.stdout.strip().splitlines()[-1])
-        scores = {name: iou(mask, np.load(Path(folder) / f"{name}.mask.npy")) for name, mask in ours.items()}
-    fitted = {name.removesuffix(FITTED): score for name, score in scores.items() if name.endswith(FITTED)}
-    return said, {name: score for name, score in scores.items() if not name.endswith(FITTED)}, fitted
+        scores = {form: [iou(mask, np.load(f"{name}.mask.npy")) for name, mask in ours[form]] for form in ours}
+    return said, scores
 
 
 def main() -> int:
@@ -114,19 +112,19 @@ def main() -> int:
         parser.error(f"--pictures {arguments.pictures}: no such folder")
     try:
         model = bundled_model(arguments.model)
-        said, scores, fitted = compare(model, arguments.peer_python, choose(arguments.pictures, arguments.count))
+        pictures = choose(arguments.pictures, arguments.count)
+        said, scores = compare(model, arguments.peer_python, pictures)
     except EdgeDeepLabError as error:
         raise SystemExit(str(error)) from error
-    values, at_size = np.array(list(scores.values())), np.array(list(fitted.values()))
     if arguments.verbose:
-        for name, score in sorted(scores.items(), key=lambda item: item[1]):
+        for score, name in sorted(zip(scores[OWN], (path.stem for path in pictures), strict=True)):
             print(f"{score:.4f}  {name}")
     print(f"model      {model.name}, labels {', '.join(map(str, said['labels']))}")  # type: ignore[arg-type]
     print(f"peer       mediapipe {said['mediapipe']}, ImageSegmenter")
-    print(f"pictures   {len(values)}")
-    print(f"person IoU mean {values.mean():.4f}, median {np.median(values):.4f}, least {values.min():.4f}")
-    print(f"at the model's size mean {at_size.mean():.4f}, median {np.median(at_size):.4f}, least {at_size.min():.4f}")
-    is_met = bool(at_size.mean() >= arguments.gate)
+    print(f"pictures   {len(pictures)}")
+    for title, values in (("person IoU", scores[OWN]), ("at the model's size", scores[FITTED])):
+        print(f"{title} mean {np.mean(values):.4f}, median {np.median(values):.4f}, least {min(values):.4f}")
+    is_met = bool(np.mean(scores[FITTED]) >= arguments.gate)
     print(f"gate       {arguments.gate}: {'met' if is_met else 'missed'}")
     return 0 if is_met else 3
 

@@ -7,28 +7,21 @@ from dataclasses import dataclass
 from edge_deeplab.models.architecture import count
 from edge_deeplab.models.deeplab import DeepLabConfig
 
+# what recipes/portrait.toml trains; rates that fit a map of 14 x 14, a decoder lean in multiply-adds
+_PORTRAIT = DeepLabConfig(
+    backbone="mobilenet_v2",
+    width=0.5,
+    width_divisor=1,
+    size_hw=(224, 224),
+    aspp_filters=64,
+    aspp_rates=(3, 6, 9),
+    low_level_filters=16,
+    decoder_filters=32,
+)
+
 VARIANTS: dict[str, DeepLabConfig] = {
-    # what the recipes of these names train: rates that fit maps of 9, 14 and 15 pixels, decoders lean in multiply-adds
-    "portrait-small": DeepLabConfig(
-        backbone="mobilenet_v2",
-        width=0.5,
-        width_divisor=1,
-        size_hw=(144, 144),
-        aspp_filters=64,
-        aspp_rates=(2, 4, 6),
-        low_level_filters=16,
-        decoder_filters=32,
-    ),
-    "portrait": DeepLabConfig(
-        backbone="mobilenet_v2",
-        width=0.5,
-        width_divisor=1,
-        size_hw=(224, 224),
-        aspp_filters=64,
-        aspp_rates=(3, 6, 9),
-        low_level_filters=16,
-        decoder_filters=32,
-    ),
+    "portrait-small": _PORTRAIT.replace(size_hw=(144, 144), aspp_rates=(2, 4, 6)),
+    "portrait": _PORTRAIT,
     "portrait-large": DeepLabConfig(
         backbone="mobilenet_v2",
         size_hw=(240, 240),
