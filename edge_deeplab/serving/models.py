@@ -23,11 +23,11 @@ from edge_deeplab.serving.model_file import KERAS_SUFFIX
 
 TFLITE_SUFFIX = ".tflite"
 SMALL_MULTIPLY_ADDS = 1_000_000_000
-"""Networks below that gain little from several threads a picture; portrait.keras has 0.15 billion, Xception 10."""
+"""Networks below that gain little from several threads a picture; portrait.keras has 0.15 billion, portrait-large.keras 0.6, Xception 10."""
 
 
 class BatchModel(Protocol):
-    """A model ready to run; used from one thread at a time."""
+    """A model ready to run."""
 
     @property
     def kind(self) -> str:
@@ -44,6 +44,10 @@ class BatchModel(Protocol):
     @property
     def align(self) -> int:
         """A picture's place in its input is a multiple of it, so that padding can be cut off exactly."""
+
+    @property
+    def beside(self) -> int:
+        """How many threads may call predict at once, and gain by it."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """The probability of every class over the whole input.
@@ -93,6 +97,7 @@ class TfliteBatchModel:
     """
 
     kind = "tflite"
+    beside = 1
 
     def __init__(
         self, path: Path, *, threads: int, sizes_hw: tuple[tuple[int, int], ...], manifest: Manifest | None
@@ -143,7 +148,8 @@ class KerasBatchModel:
 
         self.manifest = manifest
         self.sizes_hw = sizes_hw or (manifest.size_hw,)
-        self._parts = Parts(_share_processors(tf, threads, are_small(manifest, self.sizes_hw)))
+        self.beside = _share_processors(tf, threads, are_small(manifest, self.sizes_hw))
+        self._parts = Parts(self.beside)
         self._runs: dict[tuple[int, int], Any] = {}
         strides = set()
         for size in self.sizes_hw:
@@ -186,7 +192,8 @@ class SavedBatchModel:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow as tf
 
-        self._parts = Parts(_share_processors(tf, threads, are_small(manifest, (manifest.size_hw,))))
+        self.beside = _share_processors(tf, threads, are_small(manifest, (manifest.size_hw,)))
+        self._parts = Parts(self.beside)
         try:
             self._loaded = tf.saved_model.load(str(path))
             self._run = self._loaded.signatures["serving_default"]

@@ -30,6 +30,9 @@ EXTRA = "serve"
 APPLICATION = "edge-deeplab"
 DEPLOYMENT = "SegmentReplica"
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
+BESIDE_THE_MODEL = 2
+"""Pictures of a replica being decoded or encoded, beside a batch that runs and one that waits: without them a batch of
+one leaves the model idle while Ray Serve asks again whether the replica takes another."""
 CONSTRUCTOR_RETRIES = 2
 GRACEFUL_S = 20.0
 ANSWER_S = 5.0
@@ -116,7 +119,7 @@ class RayHost:
                 }
             }  # fmt: skip
         deploying: Any = serve.deployment(
-            name=DEPLOYMENT, max_ongoing_requests=2 * options.max_batch,
+            name=DEPLOYMENT, max_ongoing_requests=2 * options.max_batch + BESIDE_THE_MODEL,
             max_queued_requests=options.max_queue, graceful_shutdown_timeout_s=GRACEFUL_S,
             graceful_shutdown_wait_loop_s=0.1, health_check_period_s=2.0, health_check_timeout_s=10.0,
             max_constructor_retry_count=CONSTRUCTOR_RETRIES, ray_actor_options={"num_cpus": 1},

@@ -102,7 +102,7 @@ class SegmentReplica:
         self._work = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._engine = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._batches: dict[tuple[int, int], Any] = {}
-        self._present = 0
+        self._running = 0
         cv2.setNumThreads(1)  # pictures run beside one another already, and the model wants the processors
         self._failure: EdgeDeepLabError | None = None
         try:
@@ -111,6 +111,8 @@ class SegmentReplica:
         except EdgeDeepLabError as error:
             self._failure = error
             return
+        if self._beside > 1:
+            self._engine = ThreadPoolExecutor(max_workers=self._beside, thread_name_prefix="model")
         for size in self._model.sizes_hw:
             self._batches[size] = self._gather()
 
@@ -124,21 +126,30 @@ class SegmentReplica:
             max_batch=settings.max_batch, manifest=settings.manifest,
         )  # fmt: skip
 
+    @property
+    def _beside(self) -> int:
+        """How many batches run at once; --max-batch 1 is one picture at a time."""
+        return min(self._model.beside, self._settings.max_batch)
+
     def _gather(self) -> Any:
         """A function for one picture of a size that shares a run of the model with others of that size.
 
-        One queue a size. While the model runs, what comes waits together for the next run; only a picture that finds
-        it idle is held back for others, and none that is alone.
+        One queue a size. A picture that finds room in the model goes at once; one that finds it busy waits, up to
+        batch_wait_s, for others to go with it.
         """
         from ray import serve
 
         @serve.batch(
             max_batch_size=self._settings.max_batch, batch_wait_timeout_s=self._settings.batch_wait_s,
-            max_concurrent_batches=1,
+            max_concurrent_batches=self._beside,
         )  # fmt: skip
         async def run(images: list[np.ndarray]) -> list[tuple[np.ndarray, int, float]]:
             loop = asyncio.get_running_loop()
-            maps, model_ms = await loop.run_in_executor(self._engine, self._timed, np.stack(images))
+            self._running += 1
+            try:
+                maps, model_ms = await loop.run_in_executor(self._engine, self._timed, np.stack(images))
+            finally:
+                self._running -= 1
             return [(one, len(images), model_ms) for one in maps]
 
         return run
@@ -159,22 +170,13 @@ class SegmentReplica:
 
     async def segment(self, data: bytes, ask: Ask) -> Answer | Refusal:
         """One picture. data: a JPEG, PNG or WebP file."""
-        self._present += 1
-        try:
-            return await self._segment(data, ask)
-        finally:
-            self._present -= 1
-
-    async def _segment(self, data: bytes, ask: Ask) -> Answer | Refusal:
         loop = asyncio.get_running_loop()
         start = time.perf_counter_ns()
         try:
             fitted, placement = await loop.run_in_executor(self._work, self._read, data)
             decoded = time.perf_counter_ns()
             size_hw = placement.target_hw
-            gathered = self._batches[size_hw]
-            gathered.set_batch_wait_timeout_s(self._settings.batch_wait_s if self._present > 1 else 0.0)
-            probabilities, batch, model_ms = await gathered(fitted)
+            probabilities, batch, model_ms = await self._gathered(fitted, size_hw)
             came = time.perf_counter_ns()
             manifest = self._model.manifest
             body, media_type = await loop.run_in_executor(
@@ -196,11 +198,18 @@ class SegmentReplica:
         fitted: (H, W, 3) uint8, RGB. answer: "labels" or "matte".
         Returns: (h, w) uint8 over the picture alone: class indices, or the person in 0..255.
         """
-        probabilities, _, _ = await self._batches[placement.target_hw](fitted)
+        probabilities, _, _ = await self._gathered(fitted, placement.target_hw)
         if answer == "matte":
             person: np.ndarray = placement.crop(probabilities[..., self._model.manifest.person_class])
             return np.rint(person * 255).astype(np.uint8)
         return class_indices(probabilities, placement, "model")
+
+    async def _gathered(self, fitted: np.ndarray, size_hw: tuple[int, int]) -> tuple[np.ndarray, int, float]:
+        """Probabilities, the size of the batch, and the milliseconds that it took."""
+        batches = self._batches[size_hw]
+        batches.set_batch_wait_timeout_s(self._settings.batch_wait_s if self._running >= self._beside else 0.0)
+        shared: tuple[np.ndarray, int, float] = await batches(fitted)
+        return shared
 
     def _read(self, data: bytes) -> tuple[np.ndarray, Placement]:
         image = decode_image(data, name=PICTURE_NAME, max_pixels=self._settings.max_pixels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_what_is_returned_stays(model: BatchModel) -> None:
     kept = first.copy()
     model.predict(batch[1:])
     assert np.array_equal(first, kept)
+
+
+def test_batches_beside_one_another_are_what_they_are_alone() -> None:
+    with closing(open_batch_model(assets_folder() / "portrait.keras", threads=2, max_batch=2)) as network:
+        assert network.beside == 2
+        pairs = np.split(pictures(network, 2 * MAX_BATCH), MAX_BATCH)
+        alone = [network.predict(pair) for pair in pairs]
+        with ThreadPoolExecutor(network.beside) as threads:
+            beside = list(threads.map(network.predict, pairs))
+    assert max(np.abs(one - other).max() for one, other in zip(alone, beside, strict=True)) < FLOAT_NOISE
 
 
 def test_the_float_network_agrees_with_the_device_engine(astronaut: np.ndarray) -> None:
