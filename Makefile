@@ -128,10 +128,14 @@ model: .venv/dev
 	@test -d "$(PORTRAITS)/train/images" || { echo "no pictures in $(PORTRAITS)/train; give DATA=FOLDER" >&2; exit 1; }
 	$(MAKE) one-training NAME=portrait-large
 	$(MAKE) one-training NAME=portrait-large-more SET="--set start.model=$(RUNS)/portrait-large/portrait-large.keras"
+	$(MAKE) one-training NAME=portrait-large-256 \
+		SET="--set start.model=$(RUNS)/portrait-large-more/portrait-large.keras"
 	for name in portrait portrait-small; do $(MAKE) one-training NAME=$$name \
 		SET="--set teacher.model=$(RUNS)/portrait-large/portrait-large.keras" || exit $$?; done
-	for model in "portrait-large portrait-large-more 240x240 val:0.94 val_wild:0.67" \
-			"portrait portrait 224x224 val:0.93 val_wild:0.62" \
+	$(MAKE) one-training NAME=portrait-more SET="--set start.model=$(RUNS)/portrait/portrait.keras \
+		--set teacher.model=$(RUNS)/portrait-large-more/portrait-large.keras"
+	for model in "portrait-large portrait-large-256 256x256 val:0.94 val_wild:0.70" \
+			"portrait portrait-more 224x224 val:0.93 val_wild:0.62" \
 			"portrait-small portrait-small 144x144 val:0.91 val_wild:0.57"; do \
 		set -- $$model; $(MAKE) one-tuning NAME=$$1 FLOAT=$(RUNS)/$$2/$$1.keras SIZE=$$3 FLOORS="$$4 $$5" || exit $$?; done
 

@@ -24,7 +24,7 @@ VARIANTS: dict[str, DeepLabConfig] = {
     "portrait": _PORTRAIT,
     "portrait-large": DeepLabConfig(
         backbone="mobilenet_v2",
-        size_hw=(240, 240),
+        size_hw=(256, 256),
         aspp_filters=96,
         aspp_rates=(3, 6, 9),
         low_level_filters=24,
