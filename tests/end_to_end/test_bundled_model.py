@@ -19,7 +19,7 @@ from edge_deeplab.runtime.segmenter import Segmenter
 
 FLOORS = {
     "portrait-small": {"val": 0.92, "val_wild": 0.595},
-    "portrait": {"val": 0.932, "val_wild": 0.62},
+    "portrait": {"val": 0.938, "val_wild": 0.635},
     "portrait-large": {"val": 0.946, "val_wild": 0.705},
 }
 LIMIT_BYTES = {"portrait-small": 1_000_000, "portrait": 1_000_000, "portrait-large": 3_000_000}
