@@ -161,24 +161,27 @@ def saved_model(model: Path, folder: Path) -> Path:
 
 
 def measure_batching(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Both servers stand at once, and are driven in turns."""
+    """Both servers stand at once and are driven in turns, the other one held still."""
     data = photo(arguments.side)
     threads = ("--threads", str(os.cpu_count() or 1), "--max-queue", "256")
     rates: dict[str, list[float]] = {"one": [], "many": []}
     latencies: dict[str, list[float]] = {"one": [], "many": [], "alone": []}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        server(model := saved_model(arguments.float_model, Path(folder)), *threads, "--max-batch", "1") as (one, _),
-        server(model, *threads, "--max-batch", str(arguments.max_batch)) as (many, _),
-    ):
-        for port in (one, many):
-            drive(port, data, callers=arguments.callers, seconds=arguments.seconds / 2)
-        for _ in range(arguments.turns):
-            for name, port in (("one", one), ("many", many)):
-                rate, times = drive(port, data, callers=arguments.callers, seconds=arguments.seconds)
-                rates[name].append(rate)
-                latencies[name] += times
-            latencies["alone"] += drive(one, data, callers=1, seconds=arguments.seconds / 2)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        model = saved_model(arguments.float_model, Path(folder))
+        with (
+            server(model, *threads, "--max-batch", "1") as (one, one_pid),
+            server(model, *threads, "--max-batch", str(arguments.max_batch)) as (many, many_pid),
+        ):
+            for port in (one, many):
+                drive(port, data, callers=arguments.callers, seconds=arguments.seconds / 2)
+            for _ in range(arguments.turns):
+                for name, port, other in (("one", one, many_pid), ("many", many, one_pid)):
+                    with held_still(other):
+                        rate, times = drive(port, data, callers=arguments.callers, seconds=arguments.seconds)
+                    rates[name].append(rate)
+                    latencies[name] += times
+                with held_still(many_pid):
+                    latencies["alone"] += drive(one, data, callers=1, seconds=arguments.seconds / 2)[1]
     gains = [many / one for one, many in zip(rates["one"], rates["many"], strict=True)]
     alone_ms = statistics.median(latencies["alone"])
     return {
@@ -257,8 +260,26 @@ def measure_losses(arguments: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@contextlib.contextmanager
+def held_still(server_pid: int) -> Iterator[None]:
+    """Stops a server, Ray and all, for as long: it would take a twentieth of a core from the one that is measured."""
+    stopped = list(processes_of(server_pid))
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
 def replicas_of(server_pid: int) -> list[int]:
     """The replicas' processes below the server's."""
+    return sorted(pid for pid, name in processes_of(server_pid).items() if b"ServeReplica" in name)
+
+
+def processes_of(server_pid: int) -> dict[int, bytes]:
+    """The server's process and all below it, and their command lines."""
     parents, names = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -267,7 +288,7 @@ def replicas_of(server_pid: int) -> list[int]:
     below = {server_pid}
     while new := {pid for pid, parent in parents.items() if parent in below} - below:
         below |= new
-    return sorted(pid for pid in below if b"ServeReplica" in names.get(pid, b""))
+    return {pid: names.get(pid, b"") for pid in below}
 
 
 def show(figures: dict[str, dict[str, Any]]) -> list[str]:
@@ -310,8 +331,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of one turn [6]")
     parser.add_argument("--callers", type=int, default=3, help="at once, for batching [3]")
     parser.add_argument(
-        "--float-model", type=Path, default=assets_folder() / "portrait.keras", metavar="FILE.keras",
-        help="for batching [portrait.keras]",
+        "--float-model", type=Path, default=assets_folder() / "portrait-large.keras", metavar="FILE.keras",
+        help="for batching [portrait-large.keras, the float network of what serve takes by default]",
     )  # fmt: skip
     parser.add_argument("--max-batch", type=int, default=8, help="pictures in a batch [8]")
     parser.add_argument("--side", type=int, default=512, help="of the picture sent, in pixels [512]")

@@ -23,7 +23,7 @@ from edge_deeplab.serving.model_file import KERAS_SUFFIX
 
 TFLITE_SUFFIX = ".tflite"
 SMALL_MULTIPLY_ADDS = 1_000_000_000
-"""Networks below that gain little from several threads a picture; portrait.keras has 0.15 billion, portrait-large.keras 0.6, Xception 10."""
+"""Networks below that gain little from several threads a picture; portrait-large.keras has 0.7 billion, Xception 10."""
 
 
 class BatchModel(Protocol):

@@ -40,7 +40,10 @@ class ServeOptions:
     max_replicas: int | None = setting(None, low=1, high=1000, help="copies under load; more than --replicas scales")
     threads: int | None = setting(None, low=1, high=256, help="threads of one copy; else the processors shared out")
     max_batch: int = setting(8, low=1, high=256, help="pictures that one run of the model may take")
-    batch_wait_ms: float = setting(5.0, low=0, high=1000, help="milliseconds to wait for others to share a run")
+    batch_wait_ms: float = setting(
+        0.0, low=0, high=1000,
+        help="milliseconds to hold a picture back for others to share its run; what comes during a run shares the next",
+    )  # fmt: skip
     sizes_hw: tuple[tuple[int, int], ...] = ()
     max_queue: int = setting(64, low=1, high=100000, help="pictures that may wait; beyond it the answer is 429")
     timeout_s: float = setting(30.0, low=0.1, high=3600, help="seconds until a request that got no result ends in 504")

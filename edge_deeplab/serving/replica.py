@@ -103,6 +103,8 @@ class SegmentReplica:
         self._engine = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._batches: dict[tuple[int, int], Any] = {}
         self._running = 0
+        self._room = asyncio.Event()
+        self._room.set()
         cv2.setNumThreads(1)  # pictures run beside one another already, and the model wants the processors
         self._failure: EdgeDeepLabError | None = None
         try:
@@ -134,8 +136,7 @@ class SegmentReplica:
     def _gather(self) -> Any:
         """A function for one picture of a size that shares a run of the model with others of that size.
 
-        One queue a size. A picture that finds room in the model goes at once; one that finds it busy waits, up to
-        batch_wait_s, for others to go with it.
+        One queue a size. What comes while the model is busy waits outside it and goes together when it has room.
         """
         from ray import serve
 
@@ -146,10 +147,14 @@ class SegmentReplica:
         async def run(images: list[np.ndarray]) -> list[tuple[np.ndarray, int, float]]:
             loop = asyncio.get_running_loop()
             self._running += 1
+            if self._running >= self._beside:
+                self._room.clear()
             try:
                 maps, model_ms = await loop.run_in_executor(self._engine, self._timed, np.stack(images))
             finally:
                 self._running -= 1
+                if self._running < self._beside:
+                    self._room.set()
             return [(one, len(images), model_ms) for one in maps]
 
         return run
@@ -206,9 +211,9 @@ class SegmentReplica:
 
     async def _gathered(self, fitted: np.ndarray, size_hw: tuple[int, int]) -> tuple[np.ndarray, int, float]:
         """Probabilities, the size of the batch, and the milliseconds that it took."""
-        batches = self._batches[size_hw]
-        batches.set_batch_wait_timeout_s(self._settings.batch_wait_s if self._running >= self._beside else 0.0)
-        shared: tuple[np.ndarray, int, float] = await batches(fitted)
+        while not self._room.is_set():
+            await self._room.wait()
+        shared: tuple[np.ndarray, int, float] = await self._batches[size_hw](fitted)
         return shared
 
     def _read(self, data: bytes) -> tuple[np.ndarray, Placement]:
