@@ -93,6 +93,8 @@ def class_indices(probabilities: np.ndarray, placement: Placement, scale: str) -
     Returns: (H, W) uint8 (uint16 above 256 classes).
     """
     classes = probabilities.shape[2]
+    if classes == 2:  # enlarging is linear: one map in place of two
+        return np.asarray(_scaled(probabilities[..., 1] - probabilities[..., 0], placement, scale) > 0).view(np.uint8)
     result: np.ndarray | None = None
     strongest: np.ndarray | None = None
     dtype = np.uint8 if classes <= 256 else np.uint16

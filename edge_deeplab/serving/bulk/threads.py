@@ -24,6 +24,8 @@ WAITING_BATCHES = 2  # a worker, so that none waits for the journal
 class SharedModel:
     """A model that several threads use in turns; a BatchModel."""
 
+    beside = 1
+
     def __init__(self, model: BatchModel) -> None:
         self._model, self._turn = model, threading.Lock()
         self.kind, self.manifest = model.kind, model.manifest
